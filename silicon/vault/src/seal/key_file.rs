@@ -1,0 +1,48 @@
+//! The default seal: a key file beside the store.
+//!
+//! It protects the workstation's folder, which is kept elsewhere, and nothing more: whoever
+//! copies the state folder has the key too.
+
+use crate::secret::{KEY_SIZE_BYTES, Secret};
+use crate::{Error, Seal, StateFolder};
+
+/// The key file's name in the state folder: [`KEY_SIZE_BYTES`] random bytes, nothing else.
+pub const KEY_FILE_NAME: &str = "sealing.key";
+
+/// Seals with the key file in the state folder.
+pub struct KeyFile;
+
+impl KeyFile {
+    /// The seal's number in the store's header.
+    pub const KIND: u16 = 1;
+
+    fn read(folder: &StateFolder) -> Result<Option<Secret>, Error> {
+        match folder.read(KEY_FILE_NAME, KEY_SIZE_BYTES) {
+            Ok(None) => Ok(None),
+            Ok(Some(bytes)) => Secret::from_slice(&bytes)
+                .map(Some)
+                .ok_or(Error::Sealed("the key file is too short")),
+            Err(Error::Corrupt(_)) => Err(Error::Sealed("the key file is no key")),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Seal for KeyFile {
+    fn kind(&self) -> u16 {
+        KeyFile::KIND
+    }
+
+    fn prepare(&self, folder: &StateFolder) -> Result<Secret, Error> {
+        if let Some(key) = KeyFile::read(folder)? {
+            return Ok(key);
+        }
+        let key = Secret::random()?;
+        folder.write(KEY_FILE_NAME, key.expose())?;
+        Ok(key)
+    }
+
+    fn recall(&self, folder: &StateFolder) -> Result<Secret, Error> {
+        KeyFile::read(folder)?.ok_or(Error::Sealed("the key file is missing"))
+    }
+}

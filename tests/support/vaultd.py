@@ -1,0 +1,113 @@
+"""A real vault process for tests: start it on a folder, ask it, watch it end.
+
+It is started as the firmware starts it, with two descriptors and nothing else. The program is
+the one in SPACEGRAY_VAULTD, else the release build of this checkout.
+"""
+
+import base64
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cbor2
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSWER_TIMEOUT_SECONDS = 60
+PACKET_SIZE_BYTES_MAX = 4096
+
+
+def program() -> Path:
+    """The vault's program; a plain error if nobody has built it."""
+    path = Path(
+        os.environ.get("SPACEGRAY_VAULTD") or ROOT / ".build" / "silicon" / "release" / "vaultd"
+    )
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: build the Rust programs first")
+    return path
+
+
+class Vaultd:
+    """One vault process and the firmware's end of its link."""
+
+    def __init__(self, process: subprocess.Popen[str], link: socket.socket) -> None:
+        self.process = process
+        self.link = link
+
+    def ask(self, op: str, *descriptors: int, **fields: object) -> dict[str, Any]:
+        """Send one request, return the reply as it came."""
+        return self.ask_raw(cbor2.dumps({"op": op, **fields}), *descriptors)
+
+    def ask_raw(self, packet: bytes, *descriptors: int) -> dict[str, Any]:
+        """Send any bytes as one packet, return the reply."""
+        socket.send_fds(self.link, [packet], list(descriptors))
+        answer = self.link.recv(2 * PACKET_SIZE_BYTES_MAX)
+        assert 0 < len(answer) <= PACKET_SIZE_BYTES_MAX, len(answer)
+        reply = cbor2.loads(answer)
+        assert isinstance(reply, dict)
+        return reply
+
+    def disk_key(self) -> bytes:
+        """The disk key as the storage daemon gets it, decoded."""
+        reader, writer = os.pipe()
+        try:
+            reply = self.ask("release_disk_key", writer)
+        finally:
+            os.close(writer)
+        with open(reader, "rb") as pipe:
+            assert reply == {"ok": True}, reply
+            return base64.b64decode(pipe.read(), validate=True)
+
+    def close(self) -> int:
+        """Close the link and return the exit status of the vault."""
+        self.link.close()
+        return self.process.wait(ANSWER_TIMEOUT_SECONDS)
+
+
+@contextlib.contextmanager
+def vaultd(state_folder: Path, user: int | None = None) -> Iterator[Vaultd]:
+    """A vault on this folder, as another user if the caller may choose one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(ANSWER_TIMEOUT_SECONDS)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ours)
+        with theirs, opened(state_folder, os.O_DIRECTORY) as folder, opened(program()) as code:
+            process = subprocess.Popen(
+                ["vaultd", "--state-fd", str(folder), "--link-fd", str(theirs.fileno())],
+                # Through a descriptor, since another user may not reach the checkout.
+                executable=f"/proc/self/fd/{code}",
+                pass_fds=(folder, theirs.fileno(), code),
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                user=user,
+            )
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        yield Vaultd(process, ours)
+
+
+def run_to_end(arguments: Sequence[str], *descriptors: int) -> subprocess.CompletedProcess[str]:
+    """Start the program with any arguments and wait until it ends."""
+    return subprocess.run(
+        [str(program()), *arguments],
+        pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ANSWER_TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def opened(path: Path, flags: int = 0) -> Iterator[int]:
+    """A descriptor of `path`, open for reading while the context lasts."""
+    descriptor = os.open(path, os.O_RDONLY | flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
