@@ -1,0 +1,48 @@
+# shellcheck shell=bash disable=SC2154
+# What ./test runs besides pytest, and pytest itself. Sourced by ./test.
+
+in_venv() { "${builder[@]}" "$build/venv/bin/python" -m "$@"; }
+
+static_checks() {
+    say "== ruff, mypy"
+    (cd "$here" && in_venv ruff check --no-cache . && in_venv ruff format --no-cache --check . &&
+        in_venv mypy --cache-dir "$build/mypy")
+}
+
+rust_tests() {
+    say "== Rust: format, clippy, tests"
+    # shellcheck source=setup/steps.sh
+    source "$here/setup/steps.sh"
+    choose_rust
+    local cargo_=("${builder[@]}" env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo")
+    cd "$here/silicon" || exit
+    # Debian's packages of Rust may come without these two; say so instead of passing over it.
+    for part in fmt clippy; do
+        "${cargo_[@]}" "$part" --version >/dev/null 2>&1 ||
+            say "NOT RUN: cargo $part is not installed here"
+    done
+    if "${cargo_[@]}" fmt --version >/dev/null 2>&1; then "${cargo_[@]}" fmt --all --check; fi
+    if "${cargo_[@]}" clippy --version >/dev/null 2>&1; then
+        "${cargo_[@]}" clippy --release --locked --all-targets -- -D warnings
+    fi
+    "${cargo_[@]}" test --release --locked
+    cd "$here" || exit
+}
+
+page_tests() {
+    say "== the console's page"
+    npm_web run check
+    npm_web test
+}
+
+# As the user to whom state belongs: what runs in the tests is what runs for users.
+python_tests() {
+    say "== Python: unit, attacks, functional, browser"
+    local artifacts=${SPACEGRAY_ARTIFACTS:-$build/artifacts}
+    "${builder[@]}" mkdir -p "$artifacts"
+    if [[ $caller == root ]]; then chown "$service_user" "$artifacts"; fi
+    cd "$here" || exit
+    as_user env SPACEGRAY_ARTIFACTS="$artifacts" PYTHONDONTWRITEBYTECODE=1 \
+        HYPOTHESIS_STORAGE_DIRECTORY="$artifacts/hypothesis" \
+        "$build/venv/bin/python" -m pytest "$@"
+}

@@ -1,0 +1,124 @@
+"""Where things lie: XDG folders, all of them overridden by SPACEGRAY_HOME.
+
+The chip's state lies apart from the workstation's folder on purpose: whoever copies the one
+has not got the other.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spacegray.errors import UsageError
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+"""A workstation's name: also its host name, so lower case and short."""
+
+
+@dataclass(frozen=True)
+class WorkstationPaths:
+    """The folders and files of one workstation."""
+
+    name: str
+    folder: Path
+    state_folder: Path
+    run: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "spec.toml"
+
+    @property
+    def installed(self) -> Path:
+        """What was restored onto the disk: edition, partitions, digests."""
+        return self.folder / "installed.json"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.json"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def firmware(self) -> Path:
+        return self.folder / "firmware.fd"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "lock"
+
+    @property
+    def mailbox(self) -> Path:
+        return self.run / "mailbox"
+
+    @property
+    def control(self) -> Path:
+        return self.run / "control"
+
+    @property
+    def ssh_control(self) -> Path:
+        return self.run / "ssh"
+
+    @property
+    def ssh_key(self) -> Path:
+        """The owner's key: apart from the folder, as a copy of that must open nothing."""
+        return self.state_folder / "ssh" / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.state_folder / "ssh" / "known_hosts"
+
+    @property
+    def provision(self) -> Path:
+        """What the first start still has to tell the guest; gone once it has."""
+        return self.state_folder / "provision"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The roots under which everything of one user lies."""
+
+    workstations: Path
+    state: Path
+    cache: Path
+    run: Path
+
+    @classmethod
+    def current(cls, environment: Mapping[str, str] | None = None) -> "Paths":
+        """The roots for this process, from SPACEGRAY_HOME or the XDG base directories."""
+        env = os.environ if environment is None else environment
+        if home := env.get("SPACEGRAY_HOME"):
+            root = Path(home).absolute()
+            return cls(root / "workstations", root / "state", root / "cache", root / "run")
+
+        def xdg(variable: str, default: str) -> Path:
+            value = env.get(variable, "")
+            base = Path(value) if value.startswith("/") else Path.home() / default
+            return base / "spacegray"
+
+        state = xdg("XDG_STATE_HOME", ".local/state")
+        # Not XDG_RUNTIME_DIR: it differs between a desktop session and sudo or cron, and two
+        # that look in different places would each start the same machine.
+        return cls(
+            xdg("XDG_DATA_HOME", ".local/share"),
+            state,
+            xdg("XDG_CACHE_HOME", ".cache"),
+            state / ".run",
+        )
+
+    def workstation(self, name: str) -> WorkstationPaths:
+        """The folders of the workstation `name`; raises UsageError for a name that cannot be."""
+        if not NAME_PATTERN.fullmatch(name):
+            raise UsageError(
+                f"looking for the workstation {name!r}",
+                "a name is 1 to 32 lower-case letters, digits and hyphens, a letter first",
+                "choose another name",
+            )
+        return WorkstationPaths(name, self.workstations / name, self.state / name, self.run / name)

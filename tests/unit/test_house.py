@@ -1,0 +1,67 @@
+"""The house rules, held by a test: arrows point down, files say what they are, docs are true."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "spacegray"
+FILES = sorted(path for path in SOURCE.rglob("*.py"))
+LINES_LIMIT = 600
+
+PARTS = ("chip", "machine", "system", "boot")
+FLOORS: dict[str, set[str]] = {
+    **{part: {part} for part in PARTS},
+    "workstation": {"workstation", *PARTS},
+    "console": {"console", "workstation"},
+    "bench": {"bench", "workstation", *PARTS},
+    "cli": {"cli", "console", "bench", "workstation", *PARTS},
+}
+"""What each folder may import besides the ground floor (the modules in spacegray/ itself)."""
+
+
+def imported(path: Path) -> set[str]:
+    """The folders of spacegray that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+            if node.module == "spacegray":
+                names = [f"spacegray.{alias.name}" for alias in node.names]
+        for name in names:
+            words = name.split(".")
+            if words[0] == "spacegray" and len(words) > 1 and (SOURCE / words[1]).is_dir():
+                found.add(words[1])
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down(path):
+    floor = path.relative_to(SOURCE).parts[0]
+    allowed = FLOORS.get(floor, set())
+    assert imported(path) <= allowed, f"{path} reaches up or sideways"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_each_file_says_what_it_is_and_fits_in_the_head(path):
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+    assert len(text.splitlines()) <= LINES_LIMIT
+
+
+def test_only_the_chip_speaks_to_the_silicon():
+    for path in FILES:
+        if "chip" not in path.parts and path.name != "host.py":
+            assert "vaultd" not in path.read_text() or path.parts[-2] == "workstation", path
+
+
+def test_every_document_that_is_named_exists():
+    for path in (*FILES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for name in re.findall(r"\bdocs/[\w-]+\.(?:md|png)", path.read_text()):
+            assert (ROOT / name).exists(), f"{path} names {name}"
