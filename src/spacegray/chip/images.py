@@ -1,0 +1,174 @@
+"""Firmware images: found, copied, and frozen before they are judged.
+
+The order is the promise: content goes into an anonymous file, that file is sealed against
+every write, and only then is it hashed. What was hashed is what the machine gets; whatever
+happens to the path afterwards changes nothing.
+"""
+
+import fcntl
+import hashlib
+import os
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spacegray import files
+from spacegray.errors import SpacegrayError
+
+IMAGE_LIMIT_BYTES: Final = 64 * 1024**2
+FIRMWARE_NAME: Final = "firmware.fd"
+TEMPLATE_NAME: Final = "variables.fd"
+
+_FOLDERS: Final = (Path("/usr/share/OVMF"),)
+_CODE: Final = "OVMF_CODE_4M.secboot.fd"
+_TEMPLATE: Final = "OVMF_VARS_4M.fd"
+_CHUNK_BYTES: Final = 1024**2
+_FROZEN: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_FIXED_SIZE: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+@dataclass(frozen=True)
+class Ovmf:
+    """The host's UEFI firmware that knows Secure Boot and SMM, and its empty variable store."""
+
+    code: Path
+    template: Path
+    source: str
+
+
+def find_ovmf(folders: tuple[Path, ...] = _FOLDERS) -> Ovmf:
+    """The host's OVMF (Debian, Ubuntu); raises SpacegrayError that names the package."""
+    for folder in folders:
+        code, template = folder / _CODE, folder / _TEMPLATE
+        if code.is_file() and template.is_file():
+            return Ovmf(code, template, f"ovmf {_package_version() or 'of unknown version'}")
+    raise SpacegrayError(
+        "looking for the firmware",
+        f"no {_CODE} in {' or '.join(map(str, folders))}",
+        "install the package ovmf",
+        link="firmware",
+    )
+
+
+def copy_firmware(ovmf: Ovmf, folder: Path) -> tuple[Path, Path]:
+    """Copy firmware and variable template into the workstation's `folder`, durably.
+
+    A host that upgrades its package later does not touch what the chip remembers. Returns
+    both paths; raises SpacegrayError when that fails.
+    """
+    copies = (folder / FIRMWARE_NAME, folder / TEMPLATE_NAME)
+    for source, copy in zip((ovmf.code, ovmf.template), copies, strict=True):
+        frozen = freeze(source)
+        try:
+            files.write_atomically(copy, frozen.read())
+        finally:
+            frozen.close()
+    return copies
+
+
+class Frozen:
+    """Content that can no longer change, with its digest. Owns its descriptor (read only)."""
+
+    def __init__(self, descriptor: int, sha256: str, size_bytes: int) -> None:
+        self.descriptor = descriptor
+        self.sha256 = sha256
+        self.size_bytes = size_bytes
+
+    def read(self) -> bytes:
+        """All of it."""
+        return os.pread(self.descriptor, self.size_bytes, 0)
+
+    def close(self) -> None:
+        """Let go of it; may be called again."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def detach(self) -> int:
+        """The descriptor, now the caller's to close."""
+        descriptor, self.descriptor = self.descriptor, -1
+        return descriptor
+
+
+def freeze(source: Path, *, limit_bytes: int = IMAGE_LIMIT_BYTES) -> Frozen:
+    """Copy the file `source` into memory, seal it, then hash it.
+
+    Raises SpacegrayError (link `firmware`) when it is not there, no file, or too long.
+    """
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return freeze_bytes(read_regular(descriptor, limit_bytes), source.name)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        stopped_by: object = error.strerror
+    except ValueError as error:
+        stopped_by = error
+    raise SpacegrayError(
+        f"reading the firmware image {source}",
+        stopped_by,
+        "put the file back, or delete the workstation and create it again",
+        link="firmware",
+    )
+
+
+def read_regular(descriptor: int, limit_bytes: int) -> bytes:
+    """The whole regular file behind `descriptor`; raises ValueError for what is none or long."""
+    info = os.fstat(descriptor)
+    if not stat.S_ISREG(info.st_mode):
+        raise ValueError("not a regular file")
+    content = bytearray()
+    while len(content) <= limit_bytes:
+        chunk = os.pread(descriptor, _CHUNK_BYTES, len(content))
+        if not chunk:
+            return bytes(content)
+        content += chunk
+    raise ValueError(f"longer than {limit_bytes} bytes")
+
+
+def freeze_bytes(content: bytes, name: str) -> Frozen:
+    """`content` as a sealed anonymous file, opened read only, hashed after sealing."""
+    writable = _anonymous(content, name, _FROZEN)
+    try:
+        descriptor = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(writable)
+    with open(descriptor, "rb", closefd=False) as file:
+        digest = hashlib.file_digest(file, "sha256")
+        file.seek(0)
+    return Frozen(descriptor, digest.hexdigest(), os.fstat(descriptor).st_size)
+
+
+def writable_copy(content: bytes, name: str) -> int:
+    """`content` as an anonymous file of fixed size that the machine may write."""
+    return _anonymous(content, name, _FIXED_SIZE)
+
+
+def _anonymous(content: bytes, name: str, seals: int) -> int:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _package_version() -> str | None:
+    """The version of the host's ovmf package, where dpkg knows one."""
+    try:
+        answer = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Version}", "ovmf"],
+            capture_output=True,
+            check=False,
+        )
+    except OSError:
+        return None
+    return answer.stdout.decode(errors="replace").strip() or None

@@ -1,0 +1,198 @@
+"""Starting a chip: the process is the caller's child and dies with the caller's thread."""
+
+import os
+import re
+import select
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from spacegray import files, process
+from spacegray.chip.client import ChipClient
+from spacegray.chip.images import FIRMWARE_NAME, TEMPLATE_NAME
+from spacegray.errors import SpacegrayError
+from spacegray.paths import WorkstationPaths
+
+READY: Final = "ready"
+LOCK_NAME: Final = "chip.lock"
+FAILURE_PREFIX: Final = "chip: link "
+"""How the last line begins that a failed chip says on standard error."""
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 45.0
+"""More than the chip gives its storage daemon to write its caches out."""
+VAULT_NAME: Final = "vaultd"
+VAULT_VARIABLE: Final = "SPACEGRAY_VAULTD"
+
+_FAILURE = re.compile(rf"{FAILURE_PREFIX}([a-z]+) failed: (.*?): (.*); (.*)")
+_FAILURE_TAIL_BYTES = 4096
+
+
+def find_vaultd() -> Path:
+    """The vault's program: SPACEGRAY_VAULTD, else installed beside Python, else as built.
+
+    Raises SpacegrayError when it is nowhere.
+    """
+    if override := os.environ.get(VAULT_VARIABLE):
+        return Path(override)
+    places = tuple(_vault_places())
+    for place in places:
+        if os.access(place, os.X_OK):
+            return place
+    raise SpacegrayError(
+        "looking for the vault",
+        f"no program {VAULT_NAME} in {' or '.join(str(place.parent) for place in places)}",
+        "run `./run doctor`, which builds it",
+        link="chip",
+    )
+
+
+def _vault_places() -> Iterator[Path]:
+    yield Path(sysconfig.get_path("scripts")) / VAULT_NAME
+    checkout = Path(__file__).resolve().parents[3]
+    yield checkout / ".build" / "silicon" / "release" / VAULT_NAME
+
+
+@dataclass
+class ChipProcess:
+    """A running chip. As a context manager it stops the chip at the end."""
+
+    process: "subprocess.Popen[bytes]"
+    mailbox: Path
+    _diagnostics: int
+    _said_before_bytes: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def client(self) -> ChipClient:
+        """A connection to it; raises SpacegrayError, saying why it ended if it has."""
+        try:
+            return ChipClient(self.mailbox)
+        except SpacegrayError:
+            raise self.failure() or SpacegrayError(
+                "speaking to the chip", "it does not answer", "see `logs`", link="chip"
+            ) from None
+
+    def failure(self) -> SpacegrayError | None:
+        """Why the chip ended by itself; None while it runs or when it was stopped in order."""
+        if not self.process.poll():
+            return None
+        lines = self._said().splitlines()
+        for line in reversed(lines):
+            if match := _FAILURE.fullmatch(line):
+                link, *words = match.groups()
+                return SpacegrayError(*words, link=link)
+        status = self.process.returncode
+        last = lines[-1] if lines else ""
+        return SpacegrayError(
+            "running the chip",
+            f"it died (status {status}) {last}",
+            "start the workstation again; see `logs`",
+            link="chip",
+        )
+
+    def stop(self) -> None:
+        """Stop it, which closes its disk in order. May be called again.
+
+        Raises SpacegrayError when the disk could not be closed in order.
+        """
+        asked = self.process.poll() is None
+        process.stop(self.process, timeout_seconds=STOP_SECONDS)
+        error = self.failure() if asked else None
+        if self._diagnostics >= 0:
+            os.close(self._diagnostics)
+            self._diagnostics = -1
+        if error is not None:
+            raise error
+
+    def _said(self) -> str:
+        if self._diagnostics < 0:
+            return ""
+        size = os.fstat(self._diagnostics).st_size
+        start = max(self._said_before_bytes, size - _FAILURE_TAIL_BYTES)
+        return os.pread(self._diagnostics, _FAILURE_TAIL_BYTES, start).decode(errors="replace")
+
+
+def launch(
+    paths: WorkstationPaths,
+    *,
+    birth_source: str | None = None,
+    vaultd: Path | None = None,
+    log: Path | None = None,
+    timeout_seconds: float = READY_SECONDS,
+) -> ChipProcess:
+    """Start the chip of a workstation and wait until its mailbox listens.
+
+    `birth_source` makes the chip first and says where the firmware image in the workstation's
+    folder came from (`images.Ovmf.source`). What the chip says on standard error goes to the
+    end of `log`. Call it from a thread that lives as long as the chip is to: the kernel ends
+    the chip together with that thread. Raises SpacegrayError with the chip's own words.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "spacegray.chip",
+        f"--name={paths.name}",
+        f"--state={files.make_private(paths.state_folder)}",
+        f"--folder={paths.folder}",
+        f"--run={files.make_private(paths.run)}",
+        f"--firmware={paths.folder / FIRMWARE_NAME}",
+        f"--vars-template={paths.folder / TEMPLATE_NAME}",
+        f"--vaultd={vaultd or find_vaultd()}",
+    ]
+    if birth_source is not None:
+        command.append(f"--birth={birth_source}")
+    diagnostics = _open_log(log)
+    try:
+        said_before = os.fstat(diagnostics).st_size
+        child = process.spawn(command, stdout=subprocess.PIPE, stderr=diagnostics)
+    except BaseException:
+        os.close(diagnostics)
+        raise
+    chip = ChipProcess(child, paths.mailbox, diagnostics, said_before)
+    try:
+        _await_ready(chip, timeout_seconds)
+    except BaseException:
+        process.stop(child)
+        os.close(diagnostics)
+        raise
+    return chip
+
+
+def _open_log(log: Path | None) -> int:
+    if log is None:
+        return os.memfd_create("chip-diagnostics", os.MFD_CLOEXEC)
+    return os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _await_ready(chip: ChipProcess, timeout_seconds: float) -> None:
+    output = chip.process.stdout
+    assert output is not None
+    deadline = time.monotonic() + timeout_seconds
+    with output:
+        while select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            line = output.readline()
+            if line.decode(errors="replace").strip() == READY:
+                return
+            if not line:
+                chip.process.wait(timeout_seconds)
+                raise chip.failure() or SpacegrayError(
+                    "starting the chip", "it ended", "see `logs`", link="chip"
+                )
+    raise SpacegrayError(
+        "starting the chip", f"not ready within {timeout_seconds:.0f} s", "see `logs`", link="chip"
+    )

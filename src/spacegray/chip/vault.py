@@ -1,0 +1,176 @@
+"""The client of the vault: asks, and hands a pipe over for the disk's key to run through.
+
+One CBOR map per packet on a SOCK_SEQPACKET pair, docs/vault-protocol.md. No key ever comes
+back over this link: the disk key goes from the vault into the pipe it is given, signatures
+and certificates are public.
+"""
+
+import array
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from spacegray.chip.messages import decode_map, encode_map
+from spacegray.chip.part import Part, Watcher
+from spacegray.errors import SpacegrayError
+from spacegray.sockets import PeerError
+
+PACKET_LIMIT_BYTES: Final = 4096
+ANSWER_SECONDS: Final = 30.0
+"""Longer than an RSA key takes to make on a slow host."""
+STOP_SECONDS: Final = 2.0
+END_SECONDS: Final = 0.5
+"""What a vault that hung up gets to end, so that the error can say how it did."""
+
+_ECID_LIMIT: Final = 2**64
+_HELP: Final = {
+    "unborn": "create the workstation again, or put its state folder back",
+    "sealed": "put the chip's state folder back as it was; without its sealing key the disk "
+    "cannot be opened",
+    "corrupt": "put the chip's state folder back from a backup",
+    "exists": "choose another name, or delete that workstation first",
+}
+
+
+class VaultRefusalError(SpacegrayError):
+    """The vault answered, and said no; `code` is the protocol's word."""
+
+    def __init__(self, doing: str, code: str, detail: str) -> None:
+        self.code = code
+        super().__init__(
+            doing,
+            f"the vault refused ({code}: {detail})",
+            _HELP.get(code, "see `logs`"),
+            link="chip",
+        )
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The public half of the vault; keys and certificates are DER."""
+
+    ecid: int
+    identity_public_key: bytes
+    pk: bytes
+    kek: bytes
+    db: bytes
+
+
+class Vault:
+    """A running vault of one chip."""
+
+    def __init__(
+        self,
+        program: Path,
+        state_folder: Path,
+        *,
+        watcher: Watcher,
+        ended: Callable[[Part], None],
+    ) -> None:
+        """Start `program` on `state_folder`; raises SpacegrayError when that fails."""
+        self._link, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._link.settimeout(ANSWER_SECONDS)
+        folder = -1
+        try:
+            folder = os.open(state_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._part = Part(
+                [program, "--state-fd", str(folder), "--link-fd", str(far_end.fileno())],
+                descriptors=(folder, far_end.fileno()),
+                reach=None,  # It confines itself, and more tightly than its parent could.
+                watcher=watcher,
+                ended=ended,
+            )
+        except OSError as error:
+            self._link.close()
+            raise SpacegrayError(
+                "starting the vault", error.strerror, "run the set-up (`./run doctor`)", link="chip"
+            ) from None
+        finally:
+            far_end.close()
+            if folder >= 0:
+                os.close(folder)
+
+    @property
+    def pid(self) -> int:
+        return self._part.pid
+
+    def birth(self) -> int:
+        """Make the keys; returns the ECID. Raises VaultRefusalError `exists`."""
+        return _ecid(self._ask("making the keys", {"op": "birth"}))
+
+    def open(self) -> int:
+        """Unseal the keys; returns the ECID.
+
+        Raises VaultRefusalError `unborn`, `sealed` or `corrupt`.
+        """
+        return _ecid(self._ask("opening the vault", {"op": "open"}))
+
+    def identity(self) -> Identity:
+        """The public keys and the certificates that the firmware is to trust."""
+        reply = self._ask("reading the chip's identity", {"op": "identity"})
+        return Identity(
+            _ecid(reply),
+            *(_bytes(reply, name) for name in ("identity_public_key", "pk", "kek", "db")),
+        )
+
+    def sign_image(self, digest: bytes) -> bytes:
+        """A PKCS#7 signature over an Authenticode SHA-256 `digest`, as DER."""
+        reply = self._ask("signing an image", {"op": "sign_image", "digest": digest})
+        return _bytes(reply, "signature")
+
+    def release_disk_key(self, pipe: int) -> None:
+        """Have the key written into `pipe`, which the vault closes afterwards."""
+        self._ask("releasing the disk's key", {"op": "release_disk_key"}, (pipe,))
+
+    def stop(self) -> None:
+        """Close the link, upon which the vault ends."""
+        self._link.close()
+        self._part.stop(timeout_seconds=STOP_SECONDS)
+
+    def _ask(
+        self, doing: str, request: dict[str, Any], descriptors: Sequence[int] = ()
+    ) -> dict[str, Any]:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        try:
+            self._link.sendmsg([encode_map(request)], rights if descriptors else [])
+            packet = self._link.recv(PACKET_LIMIT_BYTES + 1)
+            if not packet:
+                raise PeerError("the vault hung up")
+            if len(packet) > PACKET_LIMIT_BYTES:
+                raise PeerError("a packet over the limit")
+            reply = decode_map(packet)
+        except (OSError, PeerError) as error:
+            words = "no answer in time" if isinstance(error, TimeoutError) else error
+            self._part.wait(END_SECONDS)
+            raise SpacegrayError(
+                doing,
+                f"the vault failed ({words}; {self._part.last_words()})",
+                "see `logs`, then start the workstation again",
+                link="chip",
+            ) from None
+        if reply.get("ok") is not True:
+            raise VaultRefusalError(doing, str(reply.get("error")), str(reply.get("detail")))
+        return reply
+
+
+def _ecid(reply: dict[str, Any]) -> int:
+    value = reply.get("ecid")
+    if not isinstance(value, int) or not 0 <= value < _ECID_LIMIT:
+        raise _broken("ecid")
+    return value
+
+
+def _bytes(reply: dict[str, Any], name: str) -> bytes:
+    value = reply.get(name)
+    if not isinstance(value, bytes):
+        raise _broken(name)
+    return value
+
+
+def _broken(field: str) -> SpacegrayError:
+    return SpacegrayError(
+        "speaking to the vault", f"its answer has no {field}", "run the set-up again", link="chip"
+    )
