@@ -1,0 +1,198 @@
+"""Running mmdebstrap: an unpacked Debian system in a user namespace, packed before it vanishes.
+
+The chroot lies in a folder of its own below the temporary folder, because the namespace's users
+must be able to reach it and a home is often closed to them. Its files belong to the caller's
+subordinate users, so that it is removed with mmdebstrap's own help. Nothing here needs root.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from spacegray.process import minimal_environment
+from spacegray.system.archive import SUITE, Archive
+from spacegray.system.edition import Edition, trees
+from spacegray.system.inside.pack import RESULTS
+
+PROGRAM: Final = "mmdebstrap"
+PYTHON: Final = "/usr/bin/python3"
+"""The host's own: the namespace's users may not reach the one that runs this."""
+
+BIG_TEMPORARY: Final = "/var/tmp"
+CHROOT_PREFIX: Final = "spacegray-build-"
+STAGE: Final = "spacegray-build"
+STOP_SECONDS: Final = 30
+LOG_TAIL_LINES: Final = 200
+NOT_INSTALLED: Final = (
+    "/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",
+    "/usr/share/gtk-doc/*", "/usr/share/lintian/*", "/usr/share/bug/*",
+    "/etc/kernel/postinst.d/*",  # would make an initramfs that nobody boots
+)  # fmt: skip
+
+STAGES: Final = (
+    "I: running apt-get update",
+    "I: downloading packages with apt",
+    "I: extracting archives",
+    "I: installing essential packages",
+    "I: installing remaining packages",
+    "I: running special hook: sync-in",
+    "I: running special hook: download",
+    "I: removing tempdir",
+)
+"""Lines of mmdebstrap that begin a stage of the work."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class BuildFailedError(Exception):
+    """mmdebstrap, or what it ran, failed; the text says why in one line."""
+
+
+def stage(folder: Path, edition: Edition, recipe: Mapping[str, Any]) -> None:
+    """Lay out in `folder` what goes into the namespace: our files, our code, the recipe."""
+    for tree in trees(edition):
+        shutil.copytree(tree, folder / "guest" / tree.name)
+    own = Path(__file__).parent
+    code = folder / "lib/spacegray/system"
+    shutil.copytree(own / "inside", code / "inside", ignore=lambda *_: ["__pycache__"])
+    (code / "__init__.py").touch()
+    (code.parent / "__init__.py").touch()
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+
+
+def run(
+    edition: Edition,
+    archive: Archive,
+    staged: Path,
+    results: Path,
+    chroots: Path,
+    on_stage: Callable[[int], None],
+) -> None:
+    """Build in `chroots`; the RESULTS of `inside.pack` come to `results`, the log with them.
+
+    `on_stage` is told the index in STAGES. However it ends, nothing is left running. Raises
+    BuildFailedError.
+    """
+    log = results / "build.log"
+    environment = {
+        **minimal_environment(),
+        "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
+        "TMPDIR": str(chroots),
+        "SOURCE_DATE_EPOCH": str(archive.epoch_seconds),
+        "LC_ALL": "C.UTF-8",
+    }
+    child = subprocess.Popen(
+        _command(edition, archive, staged, results),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=_end_with_parent(),
+    )
+    lines: list[str] = []
+    try:
+        assert child.stdout is not None
+        with log.open("w") as file:
+            for line in child.stdout:
+                file.write(line)
+                lines = [*lines[-LOG_TAIL_LINES:], line.strip()]
+                for number, beginning in enumerate(STAGES):
+                    if line.startswith(beginning):
+                        on_stage(number)
+        status = child.wait()
+    finally:
+        _stop(child)
+    if status != 0:
+        raise BuildFailedError(reason(lines))
+
+
+def reason(lines: list[str]) -> str:
+    """The one line of a failed build's output that says most."""
+    for sign in ("No space left on device", "newuidmap", "/etc/subuid", "user namespaces"):
+        for line in lines:
+            if sign in line:
+                return line
+    errors = [line for line in lines if line.startswith("E: ") or "Error: " in line]
+    return errors[0] if errors else (lines[-1] if lines else "mmdebstrap said nothing")
+
+
+def make_chroots() -> Path:
+    """A fresh folder for chroots that the namespace's users can enter."""
+    parent = os.environ.get("TMPDIR", BIG_TEMPORARY)
+    folder = Path(tempfile.mkdtemp(prefix=CHROOT_PREFIX, dir=parent))
+    folder.chmod(0o755)
+    return folder
+
+
+def remove_chroots(folder: Path) -> None:
+    """Remove a folder of `make_chroots`, with the files of the namespace's users in it."""
+    if not folder.is_dir() or not folder.name.startswith(CHROOT_PREFIX):
+        return
+    left = [str(path) for path in folder.iterdir()]
+    if left:
+        helper = [] if os.geteuid() == 0 else [PROGRAM, "--unshare-helper"]
+        subprocess.run([*helper, "rm", "-rf", "--one-file-system", *left], capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _command(edition: Edition, archive: Archive, staged: Path, results: Path) -> list[str]:
+    inside = f'"$1/{STAGE}/lib/spacegray/system/inside" "$1" "$1/{STAGE}"'
+    hooks = [
+        f'mkdir "$1/{STAGE}"',
+        f"sync-in {shlex.quote(str(staged))} /{STAGE}",
+        f"{PYTHON} -I {inside}",
+        *(f"download /{STAGE}/{name} {shlex.quote(str(results / name))}" for name in RESULTS),
+    ]
+    excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED]
+    return [
+        PROGRAM,
+        f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+        f"--variant={edition.variant}",
+        "--format=null",
+        "--architectures=amd64",
+        "--skip=cleanup",
+        f"--include={','.join(edition.packages)}",
+        "--dpkgopt=force-unsafe-io",
+        *excluded,
+        *(f"--{edition.hook}={hook}" for hook in hooks),
+        SUITE,
+        "/dev/null",
+        *archive.sources,
+    ]
+
+
+def _end_with_parent() -> Callable[[], None]:
+    """For preexec_fn: SIGTERM when the parent dies, upon which mmdebstrap cleans up."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def _stop(child: "subprocess.Popen[str]") -> None:
+    if child.poll() is None:
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_SECONDS)
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

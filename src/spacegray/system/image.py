@@ -1,0 +1,65 @@
+"""A system image as it lies in the cache: a folder that is never changed once it has its name."""
+
+import contextlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+MANIFEST: Final = "manifest.json"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image is; sizes in bytes, `epoch_seconds` is the archive's date."""
+
+    edition: str
+    key: str
+    root_hash: str
+    kernel_release: str
+    command_line: str
+    epoch_seconds: int
+    kernel_bytes: int
+    system_bytes: int
+    verity_bytes: int
+    packages: dict[str, str]
+
+
+class SystemImage(msgspec.Struct, frozen=True):
+    """One built system; nothing in it belongs to a single machine."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def kernel(self) -> Path:
+        """The unified kernel image, not yet signed."""
+        return self.folder / "kernel.efi"
+
+    @property
+    def system(self) -> Path:
+        """The erofs volume under the seal."""
+        return self.folder / "system.erofs"
+
+    @property
+    def verity(self) -> Path:
+        """The seal's hash tree."""
+        return self.folder / "system.verity"
+
+    @property
+    def edition(self) -> str:
+        return self.manifest.edition
+
+    @property
+    def root_hash(self) -> str:
+        return self.manifest.root_hash
+
+
+def load(folder: Path) -> SystemImage | None:
+    """The image in `folder`, or None when there is no whole one."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        image = SystemImage(folder, manifest)
+        sizes = tuple(path.stat().st_size for path in (image.kernel, image.system, image.verity))
+        if sizes == (manifest.kernel_bytes, manifest.system_bytes, manifest.verity_bytes):
+            return image
+    return None
