@@ -1,0 +1,132 @@
+"""The verbs that only look: list, show, logs, doctor."""
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Any
+
+from spacegray import host
+from spacegray.cli import output
+from spacegray.links import LINKS
+from spacegray.machine import accelerator
+from spacegray.paths import Paths
+from spacegray.workstation.api import Workstation
+
+RAW_CHUNK_BYTES = 64 * 1024
+
+
+def list_(*, as_json: bool) -> None:
+    """All workstations, a line each."""
+    found = Workstation.all(Paths.current())
+    if as_json:
+        output.as_json([workstation.show() for workstation in found])
+        return
+    if not found:
+        print("there is no workstation yet; `up` makes one")
+        return
+    rows = []
+    for workstation in found:
+        record, spec = workstation.record(), workstation.spec
+        rows.append(
+            (
+                workstation.name,
+                record.state,
+                spec.edition,
+                f"{spec.cores} cores, {spec.memory_gb} GB, {spec.graphics}, {spec.ssd_tb} TB",
+                record.accelerator,
+            )
+        )
+    output.table(("name", "state", "edition", "ordered", "accelerator"), rows)
+
+
+def show(name: str, *, as_json: bool) -> None:
+    """One workstation, all of it."""
+    facts = Workstation.find(Paths.current(), name).show()
+    if as_json:
+        output.as_json(facts)
+        return
+    output.table(("", facts["name"]), _summary(facts))
+    print()
+    rows = [(entry["name"], output.size(entry["size_bytes"])) for entry in _partitions(facts)]
+    output.table(("partition", "size"), rows)
+    if facts["links"]:
+        print()
+        chain = [
+            (link["link"], link["status"], f"{link['seconds']:.1f} s", link["detail"])
+            for link in facts["links"]
+        ]
+        output.table(("boot chain", "", "after", "seen"), chain)
+
+
+def logs(name: str, *, kind: str, follow: bool, as_json: bool) -> None:
+    """The event log, or one of the raw logs of the last start."""
+    workstation = Workstation.find(Paths.current(), name)
+    if kind != "events":
+        _copy(workstation.at.logs / f"{kind}.log")
+        return
+    for event in workstation.events(follow=follow):
+        if as_json:
+            import json
+
+            print(json.dumps(event), flush=True)
+        elif (line := output.event_line(event)) is not None:
+            at = datetime.datetime.fromtimestamp(event["at"]).strftime("%Y-%m-%d %H:%M:%S")
+            print(f"{at}  {line}", flush=True)
+
+
+def doctor(*, as_json: bool) -> None:
+    """What this host has and lacks, and what that means."""
+    paths = Paths.current()
+    chosen = accelerator.choose(paths, None)
+    checks = host.checks(paths, accelerator=chosen.name, accelerator_reason=chosen.reason)
+    if as_json:
+        output.as_json([check.as_dict() for check in checks])
+        return
+    for check in checks:
+        found = f": {check.found}" if check.found else ""
+        print(f"{check.status:<8} {check.name}{found} ({check.means})")
+        if check.remedy and check.status != "ok":
+            print(f"{'':<8} -> {check.remedy}")
+
+
+def _summary(facts: dict[str, Any]) -> list[tuple[str, object]]:
+    ordered, given, disk = facts["ordered"], facts["given"], facts["disk"]
+    secure = {True: "on, says the guest's firmware", False: "OFF", None: "unknown while off"}
+    reason = f" ({facts['reason']})" if facts["reason"] else ""
+    rows: list[tuple[str, object]] = [
+        ("state", facts["state"] + reason),
+        ("secure boot", secure[facts["secure_boot"]]),
+        ("ecid", facts["ecid"]),
+        ("edition", facts["edition"]),
+    ]
+    for key in ("cores", "memory_gb", "graphics", "ssd_tb"):
+        got = f", given: {given[key]}" if key in given else ""
+        rows.append((key.replace("_", " "), f"ordered: {ordered[key]}{got}"))
+    if facts["accelerator"]:
+        text = f"{facts['accelerator']} ({facts['accelerator_reason']})"
+        rows.append(("accelerator", text))
+    used = (
+        f"{output.size(disk['used_bytes'])} of {output.size(disk['size_bytes'])} used on the host"
+    )
+    rows += [
+        ("disk", used),
+        ("links", f"{sum(link['status'] == 'ok' for link in facts['links'])} of {len(LINKS)}"),
+        ("folder", facts["folder"]),
+        ("state folder", facts["state_folder"]),
+    ]
+    return rows
+
+
+def _partitions(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    partitions: list[dict[str, Any]] = facts["disk"]["partitions"]
+    return partitions
+
+
+def _copy(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(RAW_CHUNK_BYTES):
+                sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except FileNotFoundError:
+        print(f"there is no {path.name} of a start yet", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""One machine as its owner sees it: lifecycle, restore, supervision, shell, events."""

@@ -1,0 +1,77 @@
+"""What the supervisor writes down: the state file and the event log, always together."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from spacegray import process
+from spacegray.links import LinkEvent, Status
+from spacegray.paths import WorkstationPaths
+from spacegray.workstation import state
+from spacegray.workstation.events import EventLog
+from spacegray.workstation.state import Record, State
+
+
+class Journal:
+    """The one writer of a workstation's record while its supervisor lives."""
+
+    def __init__(self, paths: WorkstationPaths) -> None:
+        self._paths = paths
+        self._log = EventLog(paths.events)
+        self._powered_on = 0.0
+        self.record: Record = state.read(paths)
+
+    def begin(self, *, accelerator: str, reason: str, given: dict[str, Any]) -> None:
+        """A new start: the number of starts goes up, nothing of the last one remains."""
+        self._log.rotate()
+        self._powered_on = time.time()
+        self.record = Record(
+            state="starting",
+            boot=self.record.boot + 1,
+            since=self._powered_on,
+            supervisor=process.identity(process.own_pid()),
+            host_boot=process.boot_id(),
+            accelerator=accelerator,
+            accelerator_reason=reason,
+            given=given,
+        )
+        state.write(self._paths, self.record)
+        self._log.write("state", state="starting", reason="", boot=self.record.boot)
+
+    def change(self, to: State, reason: str = "", *, link: str | None = None) -> None:
+        """Enter the state `to`."""
+        over = to in ("off", "failed")
+        self.record = msgspec.structs.replace(
+            self.record,
+            state=to,
+            reason=reason,
+            link=link,
+            since=time.time(),
+            supervisor=None if over else self.record.supervisor,
+            secure_boot=None if over else self.record.secure_boot,
+            ssh_port=None if over else self.record.ssh_port,
+        )
+        state.write(self._paths, self.record)
+        self._log.write("state", state=to, reason=reason, link=link, boot=self.record.boot)
+
+    def link(self, link: str, status: Status, detail: str, *, at: float | None = None) -> None:
+        """An observation about a link of the boot chain."""
+        moment = time.time() if at is None else at
+        event = LinkEvent(link=link, status=status, detail=detail, at=round(moment, 3))
+        seconds = round(moment - self._powered_on, 3)
+        entry = {**msgspec.structs.asdict(event), "seconds": seconds}
+        self.record.links.append(entry)
+        del entry["at"]
+        self._log.write("link", **entry)
+        state.write(self._paths, self.record)
+
+    def ready(self, *, secure_boot: bool, kernel: str, ssh_port: int) -> None:
+        """What the guest of this start said of itself, and where it is to be reached."""
+        self.record = msgspec.structs.replace(
+            self.record, secure_boot=secure_boot, kernel=kernel, ssh_port=ssh_port
+        )
+
+    def note(self, text: str) -> None:
+        """One line worth keeping."""
+        self._log.write("note", text=text)

@@ -1,0 +1,222 @@
+"""Promises 3 and 4: what was changed does not start, or is an I/O error, and the link is named."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pefile
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_der_x509_certificate
+
+from spacegray.chip import launch
+from spacegray.chip.images import copy_firmware, find_ovmf
+from spacegray.system import layout
+from tests.conftest import Cli, Running
+from tests.support import offline
+from tests.support.vault_store import read_contents
+
+KERNEL_IMAGE_SPAN_BYTES = 64 << 20
+
+
+@pytest.fixture
+def target(powered_off: Running) -> Iterator[Cli]:
+    """A workstation that is off; it must start again once the change is undone."""
+    yield powered_off.cli
+    powered_off.cli("start", "pro")
+    powered_off.cli("stop", "pro")
+
+
+def assert_fails_at(cli: Cli, link: str, *words: str) -> None:
+    """Starting fails at `link`, and `show` and `logs` say so; nothing is left running."""
+    done = cli("start", "pro", check=False)
+    assert done.returncode == 1, done.stdout
+    assert f"'{link}'" in done.stderr
+    for word in words:
+        assert word in done.stderr
+    facts = cli.show()
+    assert (facts["state"], facts["link"]) == ("failed", link)
+    logs = cli("logs", "pro").stdout
+    assert any(link in line and "FAILED" in line for line in logs.splitlines())
+    serial = (cli.paths.workstation("pro").logs / "serial.log").read_bytes()
+    for way_out in (b"Shell>", b"Start PXE", b"Start HTTP", b"Boot Manager"):
+        assert way_out not in serial
+
+
+def undo(cli: Cli, offset: int) -> None:
+    with offline.disk(cli) as disk:
+        offline.flip(disk, offset)
+
+
+def kernel_image(cli: Cli) -> tuple[int, bytes]:
+    """Where on the disk the kernel image begins, and what follows from there."""
+    start, _ = offline.partition(cli, "esp")
+    with offline.disk(cli) as disk:
+        content = disk.read(start, KERNEL_IMAGE_SPAN_BYTES)
+    # The DOS header that every EFI image begins with, at the start of a cluster.
+    position = next(at for at in range(0, len(content), 4096) if content[at : at + 2] == b"MZ")
+    return start + position, content[position:]
+
+
+@pytest.mark.parametrize("part", [".cmdline", ".initrd", ".linux"])
+def test_a_changed_byte_of_the_kernel_image_stops_the_boot(target: Cli, part: str):
+    """In the signed command line, in the initial file system, in the kernel."""
+    start, content = kernel_image(target)
+    image = pefile.PE(data=content, fast_load=True)
+    section = next(s for s in image.sections if s.Name.rstrip(b"\0").decode() == part)
+    offset = start + section.PointerToRawData + section.Misc_VirtualSize // 2
+    with offline.disk(target) as disk:
+        offline.flip(disk, offset)
+    try:
+        assert_fails_at(target, "kernel", "Secure Boot refused the kernel image")
+    finally:
+        undo(target, offset)
+
+
+def test_an_unsigned_kernel_image_does_not_start(target: Cli):
+    """The same image with its signature cut off."""
+    start, content = kernel_image(target)
+    image = pefile.PE(data=content, fast_load=True)
+    entry = image.OPTIONAL_HEADER.DATA_DIRECTORY[4]
+    assert entry.Size > 0, "the image on the disk is not signed at all"
+    directory = start + entry.get_file_offset()
+    with offline.disk(target) as disk:
+        table = disk.read(directory, 8)
+        disk.write(directory, bytes(8))
+    try:
+        assert_fails_at(target, "kernel", "Secure Boot refused the kernel image")
+    finally:
+        with offline.disk(target) as disk:
+            disk.write(directory, table)
+
+
+def test_a_kernel_image_signed_by_another_chip_does_not_start(target: Cli, cli: Cli):
+    """The thief has a chip of their own, and an image that it signed."""
+    system = next((target.home / "cache" / "systems").glob("*/kernel.efi"))
+    theirs = cli.paths.workstation("theirs")
+    for folder in (theirs.folder, theirs.state_folder, theirs.logs):
+        folder.mkdir(parents=True)
+    ovmf = find_ovmf()
+    copy_firmware(ovmf, theirs.folder)
+    with launch.launch(theirs, birth_source=ovmf.source) as chip, chip.client() as mailbox:
+        foreign = mailbox.sign_bytes(system.read_bytes())
+    start, _ = offline.partition(target, "esp")
+    esp = layout.boot_file_system(foreign, layout.PARTITIONS[0][1] * layout.MIB)
+    with offline.disk(target) as disk:
+        saved = disk.read(start, len(esp))
+        disk.write(start, esp)
+    try:
+        assert_fails_at(target, "kernel", "Secure Boot refused the kernel image")
+    finally:
+        with offline.disk(target) as disk:
+            disk.write(start, saved)
+
+
+def test_a_changed_byte_of_the_firmware_stops_the_start(target: Cli):
+    firmware = target.paths.workstation("pro").firmware
+    content = firmware.read_bytes()
+    changed = bytearray(content)
+    changed[len(changed) // 2] ^= 1
+    firmware.chmod(0o600)
+    firmware.write_bytes(changed)
+    try:
+        assert_fails_at(target, "firmware", "SHA-256")
+        firmware.write_bytes(content[:-1])
+        assert_fails_at(target, "firmware")
+        firmware.unlink()
+        assert_fails_at(target, "firmware")
+    finally:
+        firmware.write_bytes(content)
+
+
+def test_a_changed_superblock_of_the_system_volume_stops_the_boot(target: Cli):
+    start, _ = offline.partition(target, "system")
+    with offline.disk(target) as disk:
+        offline.flip(disk, start + 1024)
+    try:
+        assert_fails_at(target, "system")
+    finally:
+        undo(target, start + 1024)
+
+
+def test_a_changed_hash_tree_stops_the_boot(target: Cli):
+    start, _ = offline.partition(target, "verity")
+    with offline.disk(target) as disk:
+        saved = disk.read(start, 1 << 20)
+        disk.write(start, bytes(1 << 20))
+    try:
+        assert_fails_at(target, "system")
+    finally:
+        with offline.disk(target) as disk:
+            disk.write(start, saved)
+
+
+def test_a_changed_system_file_is_an_error_when_it_is_read(workstation: Running):
+    """Root in the guest writes to the volume below the seal of the running system."""
+    cli = workstation.cli
+    largest = cli.shell(
+        "sh", "-c", "find /usr -xdev -type f -size +300k | grep -v -e busybox -e libc | head -1"
+    ).stdout.strip()
+    assert largest, "no file to attack"
+    good = cli.shell("sh", "-c", f"sha256sum {largest}").stdout
+    assert good
+    # Every block of the volume's second half: whatever holds the file is among them.
+    blocks = cli.shell("sudo", "sh", "-c", "cat /sys/block/dm-0/size").stdout
+    size = int(blocks) * 512
+    script = (
+        f"dd if=/dev/vda2 of=/data/saved bs=4096 2>/dev/null count={size // 4096} && sync && "
+        f"dd if=/dev/urandom of=/dev/vda2 bs=4096 seek=16 count={size // 4096 - 16} "
+        "conv=notrunc 2>/dev/null; sync; echo 3 > /proc/sys/vm/drop_caches; "
+        f"cat {largest} > /dev/null; echo status $?; "
+        "dd if=/data/saved of=/dev/vda2 bs=4096 conv=notrunc 2>/dev/null; sync"
+    )
+    done = cli.shell("sudo", "sh", "-c", script, check=False)
+    assert "status 1" in done.stdout, done.stdout + done.stderr
+    logs = cli("logs", "pro").stdout
+    assert any("system" in line and "corrupted" in line for line in logs.splitlines())
+    cli("stop", "pro", "--timeout", "20")
+
+
+def test_the_machine_runs_with_nothing_bypassed(workstation: Running):
+    """A chain with a way around it is none: the arguments of the running QEMU."""
+    from tests.functional.test_lifecycle import part
+
+    words = part(workstation.cli, "qemu-system").cmdline()
+    line = " ".join(words)
+    assert "smm=on" in line
+    assert "smm=off" not in line
+    assert "driver=cfi.pflash01,property=secure,value=on" in line
+    assert "-kernel" not in words
+    assert "-append" not in words
+    assert "-initrd" not in words
+    assert "vhost-user-blk-pci" in line
+    assert "share=on" in line
+    assert "-sandbox" in words
+    assert "if=" not in line, "a drive that the chip knows nothing of"
+    assert str(workstation.cli.home) not in line, "a path of ours instead of a descriptor"
+    command_line = workstation.cli.shell("cat", "/proc/cmdline").stdout
+    assert workstation.cli.show()["root_hash"] in command_line
+
+
+def test_the_signature_on_the_disk_is_one_that_others_can_check(powered_off: Running, tmp_path):
+    """sbverify (sbsigntool) accepts the kernel image on the disk against the chip's certificate."""
+    cli = powered_off.cli
+    state_folder = cli.paths.workstation("pro").state_folder
+    contents = read_contents(
+        (state_folder / "vault.sealed").read_bytes(), (state_folder / "sealing.key").read_bytes()
+    )
+    certificate = load_der_x509_certificate(contents["db"])
+    esp = tmp_path / "esp"
+    start, size = offline.partition(cli, "esp")
+    with offline.disk(cli) as disk, esp.open("wb") as file:
+        file.write(disk.read(start, KERNEL_IMAGE_SPAN_BYTES))
+        file.truncate(size)
+    image = tmp_path / "kernel.efi"
+    subprocess.run(
+        ["mcopy", "-i", str(esp), "::/EFI/BOOT/BOOTX64.EFI", str(image)], check=True, timeout=60
+    )
+    (tmp_path / "db.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    done = subprocess.run(
+        ["sbverify", "--cert", str(tmp_path / "db.pem"), str(image)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "Signature verification OK" in done.stdout + done.stderr
