@@ -1,0 +1,35 @@
+"""One errand of the console: `python -m spacegray.console.errand start|stop|restart NAME`.
+
+Exits 0 when it is done, else 1 after printing the error's three parts as a JSON list.
+"""
+
+import json
+import signal
+import sys
+
+from spacegray.errors import SpacegrayError
+from spacegray.paths import Paths
+from spacegray.workstation.api import Workstation
+
+
+def main(verb: str, name: str) -> int:
+    """Do it; returns the exit status."""
+    # Whoever set it off may be gone by the time it has something to say.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        workstation = Workstation.find(Paths.current(), name)
+        match verb:
+            case "start":
+                workstation.start()
+            case "stop":
+                workstation.stop()
+            case _:
+                workstation.restart()
+    except SpacegrayError as error:
+        print(json.dumps([error.doing, error.stopped_by, error.next_step]))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

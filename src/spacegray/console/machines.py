@@ -1,0 +1,49 @@
+"""What the console needs of a workstation, and nothing more.
+
+The console knows these two protocols; `own` fulfils them with the real workstations. All
+methods may block and are called from worker threads.
+"""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+Verb = Literal["start", "stop", "restart"]
+VERBS: Final[tuple[Verb, ...]] = ("start", "stop", "restart")
+ALIVE: Final = ("starting", "running", "stopping")
+"""The states in which a machine needs somebody to be able to watch it."""
+
+
+class Machine(Protocol):
+    """One workstation."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def events_path(self) -> Path:
+        """Its event log, one JSON object a line."""
+
+    def status(self) -> dict[str, Any]:
+        """Cheap: state, reason, link (that broke), boot, since, links (of the last start)."""
+
+    def show(self) -> dict[str, Any]:
+        """Everything, as `spacegray show --format json` says it; raises SpacegrayError."""
+
+    def screen_socket(self) -> socket.socket:
+        """A fresh connection that speaks RFB, ours to close; raises SpacegrayError."""
+
+    def act(self, verb: Verb) -> None:
+        """Start, stop or restart it, to the end; raises SpacegrayError."""
+
+
+class Machines(Protocol):
+    """All workstations of this user."""
+
+    def names(self) -> Sequence[str]:
+        """Their names, sorted."""
+
+    def find(self, name: str) -> Machine:
+        """One of them; raises UsageError where there is none of that name."""

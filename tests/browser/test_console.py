@@ -1,0 +1,111 @@
+"""Guards: the whole way, from a one-time address to a command typed into a real machine.
+
+Nothing is made up here: Chromium, the console's own process, and a tiny workstation that boots
+through its chip and its firmware.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from spacegray.console import launch
+from spacegray.links import LINKS
+from tests.browser.conftest import OpenPage, artifact
+from tests.conftest import Running
+from tests.support.keyboard import type_text
+
+BOOT_MILLISECONDS = 240_000.0
+PROMPT_SECONDS = 120.0
+POLL_SECONDS = 1.0
+MONITOR = """() => {
+  window.litAt = {};
+  const look = () => {
+    for (const link of document.querySelectorAll('#links li[data-phase="lit"]')) {
+      window.litAt[link.dataset.link] ??= performance.now();
+    }
+  };
+  new MutationObserver(look).observe(document.querySelector('#links'), {
+    subtree: true, attributes: true, attributeFilter: ['data-phase'],
+  });
+}"""
+"""Notes when each link lights up."""
+
+
+@pytest.fixture
+def address(powered_off: Running) -> Iterator[str]:
+    """A one-time address as the command line prints it."""
+    output = powered_off.cli("open", powered_off.name, "--headless").stdout
+    found = re.search(r"http://127\.0\.0\.1:\d+/open\?\S+", output)
+    assert found is not None, output
+    yield found.group()
+    launch.stop(powered_off.cli.paths)
+
+
+def on_screen(running: Running) -> str:
+    """The text on the machine's first virtual terminal, as its kernel has it."""
+    return running.cli.shell("sudo", "cat", "/dev/vcs1", name=running.name, check=False).stdout
+
+
+def wait_for_text(running: Running, pattern: str) -> None:
+    deadline = time.monotonic() + PROMPT_SECONDS
+    while not re.search(pattern, shown := on_screen(running)):
+        assert time.monotonic() < deadline, f"no {pattern!r} on the screen, but {shown!r}"
+        time.sleep(POLL_SECONDS)
+
+
+def bright_pixels(page: Page) -> int:
+    count: int = page.evaluate(
+        """() => {
+          const canvas = document.querySelector('#screen canvas');
+          const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+          return pixels.data.filter((value, index) => index % 4 === 1 && value > 80).length;
+        }"""
+    )
+    return count
+
+
+def test_power_on_watch_the_boot_log_in_and_type(
+    powered_off: Running, address: str, open_page: OpenPage
+):
+    running = powered_off
+    # Two device pixels to each, so that the machine's own pixels are all to be seen.
+    page = open_page(address, device_scale_factor=2)
+    expect(page.locator("#state")).to_have_text("Off")
+    page.evaluate(MONITOR)
+    page.locator(".power-on").click()
+    expect(page.locator("#state")).to_have_text("Running", timeout=BOOT_MILLISECONDS)
+
+    lit = page.evaluate("window.litAt")
+    assert sorted(lit, key=lit.get) == list(LINKS), "every link, in the order of the chain"
+    assert lit["login"] - lit["machine"] > 1000, "one by one, not all at the end"
+
+    wait_for_text(running, r"login:\s*$")
+    expect(page.locator("#tools")).to_be_visible()
+    deadline = time.monotonic() + PROMPT_SECONDS
+    while bright_pixels(page) < 100:
+        assert time.monotonic() < deadline, "the screen stays dark"
+        page.wait_for_timeout(500)
+
+    user = running.cli.show(running.name)["user"]
+    mark = f"typed-{secrets.token_hex(4)}"
+    page.locator("#screen canvas").click()
+    type_text(page, f"{user}\n")
+    wait_for_text(running, "(?i)password:")
+    type_text(page, f"{running.password}\n")
+    wait_for_text(running, r"[$#]\s*$")
+    type_text(page, f"uname -sr; id -un >/data/{mark}\n")
+
+    deadline = time.monotonic() + PROMPT_SECONDS
+    while (done := running.cli.shell("cat", f"/data/{mark}", check=False)).returncode != 0:
+        assert time.monotonic() < deadline, f"nothing came of it: {on_screen(running)!r}"
+        time.sleep(POLL_SECONDS)
+    assert done.stdout == f"{user}\n"
+    assert running.password not in on_screen(running)
+
+    page.wait_for_timeout(1000)
+    if (picture := artifact("console.png")) is not None:
+        page.screenshot(path=picture)

@@ -1,0 +1,54 @@
+/** What the page asks of the console over HTTP. */
+import type { Refusal, Status, Verb } from "./model.ts";
+
+export type Listed = Omit<Status, "kind" | "errand"> & { readonly name: string };
+
+/** The console does not know this session (any more). */
+export class Locked extends Error {}
+
+/** The console said no, in the three parts of all errors. */
+export class Refused extends Error {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal) {
+    super(refusal.stopped_by);
+    this.refusal = refusal;
+  }
+}
+
+/** All workstations. Throws Locked; TypeError when the console cannot be reached. */
+export async function list(): Promise<Listed[]> {
+  const answer = (await ask("/api/workstations")) as { workstations: Listed[] };
+  return answer.workstations;
+}
+
+/** All there is to know of one. Throws Locked, Refused, TypeError. */
+export function show(name: string): Promise<unknown> {
+  return ask(path(name));
+}
+
+/** Sets off `verb`; what becomes of it shows in the status. Throws Locked, Refused, TypeError. */
+export async function act(name: string, verb: Verb): Promise<void> {
+  await ask(`${path(name)}/${verb}`, "POST");
+}
+
+export function socketUrl(name: string, what: "events" | "screen"): string {
+  return `ws://${location.host}${path(name)}/${what}`;
+}
+
+function path(name: string): string {
+  return `/api/workstations/${encodeURIComponent(name)}`;
+}
+
+async function ask(url: string, method: "GET" | "POST" = "GET"): Promise<unknown> {
+  const answer = await fetch(url, { method, credentials: "same-origin", redirect: "error" });
+  if (answer.status === 401) throw new Locked();
+  if (answer.ok) return answer.json();
+  const text = await answer.text();
+  try {
+    throw new Refused(JSON.parse(text) as Refusal);
+  } catch (error) {
+    if (error instanceof Refused) throw error;
+    throw new Refused({ doing: "asking the console", stopped_by: text.trim(), next_step: "try again" });
+  }
+}

@@ -1,0 +1,130 @@
+/** The page: one workstation at a time, named by the address's fragment (#/NAME). */
+import "./style/page.css";
+import type { Listed } from "./api.ts";
+import { act, list, Locked, Refused } from "./api.ts";
+import { byId } from "./dom.ts";
+import type { Health } from "./lifeline.ts";
+import { Lifeline } from "./lifeline.ts";
+import type { ConsoleEvent, Model, Verb } from "./model.ts";
+import { chain, EMPTY, hasScreen, reduce } from "./model.ts";
+import { BannerView } from "./view/banner.ts";
+import { BarView } from "./view/bar.ts";
+import { ChainView } from "./view/chain.ts";
+import { confirm } from "./view/confirm.ts";
+import { CoverView } from "./view/cover.ts";
+import { DisplayView } from "./view/display.ts";
+import { PanelView } from "./view/panel.ts";
+
+const LIST_MS = 3000;
+const CLOCK_MS = 100;
+
+const bar = new BarView((verb) => void ask(verb));
+const links = new ChainView();
+const cover = new CoverView(() => void ask("start"));
+const panel = new PanelView();
+const banner = new BannerView();
+const display = new DisplayView(() => draw());
+const stage = byId("stage", "main");
+
+let all: readonly Listed[] = [];
+let current: string | null = null;
+let model: Model = EMPTY;
+let lifeline: Lifeline | null = null;
+let told = "";
+let health: Health = "connected";
+
+function draw(): void {
+  const status = model.status;
+  const state = chain(status);
+  const lost = health === "gone" || health === "locked" || health === "missing";
+  stage.inert = lost;
+  if (lost) bar.updateGone();
+  else bar.update(status);
+  links.update(model, state, Date.now() / 1000);
+  cover.update(model, state, display.picture);
+  document.title = current ? `${current} · Spacegray` : "Spacegray";
+}
+
+function receive(event: ConsoleEvent): void {
+  model = reduce(model, event);
+  display.show(hasScreen(model.status) ? current : null);
+  if (event.kind === "status") {
+    all = all.map((each) => (each.name === current ? { ...each, state: event.state } : each));
+    bar.updateList(all, current);
+  }
+  draw();
+  const facts = JSON.stringify([current, model.status?.state, model.status?.boot, model.notes.length]);
+  if (facts !== told) panel.update(current, model.notes);
+  told = facts;
+}
+
+/** Look at the workstation `name` instead. */
+function select(name: string | null): void {
+  if (name === current) return;
+  lifeline?.close();
+  current = name;
+  model = EMPTY;
+  health = "connected";
+  banner.update(health);
+  display.show(null);
+  lifeline = name === null ? null : new Lifeline(name, receive, heard);
+  bar.updateList(all, current);
+  draw();
+}
+
+function heard(now: Health): void {
+  if (now === health) return;
+  // The notes come again with the new connection.
+  if (now === "connected") model = { ...EMPTY, status: model.status };
+  health = now;
+  banner.update(now);
+  if (now === "locked" || now === "missing") display.show(null);
+  draw();
+}
+
+async function refresh(): Promise<void> {
+  try {
+    all = await list();
+  } catch (error) {
+    if (error instanceof Locked) heard("locked");
+    // Anything else: the lifeline tells, and tries again.
+    return;
+  }
+  if (all.length === 0) banner.update("none");
+  else if (health === "connected") banner.update("connected");
+  if (current === null) select(wanted() ?? all[0]?.name ?? null);
+  bar.updateList(all, current);
+}
+
+function wanted(): string | null {
+  return /^#\/([a-z][a-z0-9-]{0,31})$/.exec(location.hash)?.[1] ?? null;
+}
+
+async function ask(verb: Verb): Promise<void> {
+  const name = current;
+  if (name === null) return;
+  if (verb === "stop" && !(await confirm(`Shut down ${name}?`, "Programs that run in it are closed.", "Shut down"))) return;
+  if (verb === "restart" && !(await confirm(`Restart ${name}?`, "Programs that run in it are closed.", "Restart"))) return;
+  try {
+    await act(name, verb);
+  } catch (error) {
+    if (error instanceof Refused && model.status && name === current) {
+      const errand = { verb, done: true, error: error.refusal };
+      model = { ...model, status: { ...model.status, errand } };
+      draw();
+    }
+  }
+}
+
+addEventListener("hashchange", () => {
+  const name = wanted();
+  if (name !== null) select(name);
+});
+setInterval(() => {
+  if (model.status?.state === "starting") draw();
+}, CLOCK_MS);
+setInterval(() => {
+  if (!document.hidden) void refresh();
+}, LIST_MS);
+draw();
+void refresh();

@@ -1,0 +1,154 @@
+/** The words and figures of the page. No DOM in here. */
+import type { ChainLink, LinkName, State, Status } from "./model.ts";
+import { LINKS } from "./model.ts";
+
+export const LINK_TITLES: Record<LinkName, string> = {
+  chip: "Chip",
+  firmware: "Firmware",
+  disk: "Disk",
+  machine: "Machine",
+  kernel: "Kernel",
+  system: "System",
+  data: "Data",
+  login: "Login",
+};
+
+/** What it means that a link holds. */
+export const LINK_MEANINGS: Record<LinkName, string> = {
+  chip: "The vault is open and the chip answers.",
+  firmware: "The firmware is the one the chip remembers.",
+  disk: "The encrypted disk is served to the machine.",
+  machine: "The processor runs.",
+  kernel: "Secure Boot accepted the signed kernel.",
+  system: "The sealed system volume is open.",
+  data: "The writable data volume is mounted.",
+  login: "The guest of this start answered.",
+};
+
+/** What it means that a link broke, and what to do about it. */
+const BROKEN: Record<LinkName, { readonly means: string; readonly next: string }> = {
+  chip: {
+    means: "The chip did not answer, or could not open its vault.",
+    next: "See that its state folder is complete and was not changed, then power on again.",
+  },
+  firmware: {
+    means: "The firmware is not the one the chip remembers, so the chip did not let it run.",
+    next: "Put the original firmware file back into the workstation’s folder.",
+  },
+  disk: {
+    means: "The encrypted disk could not be opened for this machine.",
+    next: "See that the disk’s file is complete and that no other program has it open.",
+  },
+  machine: {
+    means: "The processor did not start, or stopped by itself.",
+    next: "Look into its log; the command “spacegray doctor” says what this host lacks.",
+  },
+  kernel: {
+    means: "The firmware did not accept the kernel image on the disk: it is unsigned or was changed.",
+    next: "Nothing of it was run. Restore the system, or make the workstation anew.",
+  },
+  system: {
+    means: "The sealed system volume does not match its seal.",
+    next: "Some of it was changed or damaged. Restore the system; the data volume is apart from it.",
+  },
+  data: {
+    means: "The data volume could not be mounted.",
+    next: "Look into the log for what the file system check said.",
+  },
+  login: {
+    means: "The guest did not answer, so nobody can log in.",
+    next: "Look at its screen and its log, then power on again.",
+  },
+};
+
+const STATES: Record<State, string> = {
+  off: "Off",
+  starting: "Starting",
+  running: "Running",
+  stopping: "Shutting down",
+  failed: "Failed",
+};
+
+export function stateTitle(state: State | undefined): string {
+  return state ? STATES[state] : "Connecting";
+}
+
+export function isLink(name: string | null | undefined): name is LinkName {
+  return LINKS.some((link) => link === name);
+}
+
+/** Seconds with as many digits as matter: 0.42 s, 7.3 s, 48 s, 3 min 5 s. */
+export function duration(seconds: number): string {
+  const value = Math.max(0, seconds);
+  if (value < 1) return `${value.toFixed(2)} s`;
+  if (value < 20) return `${value.toFixed(1)} s`;
+  if (value < 60) return `${Math.floor(value)} s`;
+  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.floor(value % 60)} s`;
+  return `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
+}
+
+/** A size; disks are sold in powers of ten, memory and partitions are made in powers of two. */
+export function size(bytes: number, base: 1000 | 1024 = 1024): string {
+  const units = base === 1000 ? ["B", "kB", "MB", "GB", "TB"] : ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= base && unit < units.length - 1) {
+    value /= base;
+    unit += 1;
+  }
+  const digits = value >= 100 || Number.isInteger(value) ? 0 : 1;
+  return `${value.toFixed(digits)} ${units[unit] ?? ""}`;
+}
+
+/** The text with long hashes cut to what a person compares. */
+export function brief(text: string): string {
+  return text.replaceAll(/\b[0-9a-f]{24,}\b/g, (hash) => `${hash.slice(0, 16)}…`);
+}
+
+/** A failure in plain words. */
+export interface Failure {
+  readonly title: string;
+  readonly means: string;
+  readonly found: readonly (readonly [label: string, text: string])[];
+  readonly next: string;
+}
+
+/** What went wrong, where something did: a start that failed, or one that never began. */
+export function failure(status: Status | null, links: readonly ChainLink[]): Failure | null {
+  if (!status) return null;
+  const refusal = status.errand?.error ?? null;
+  if (status.state !== "failed") {
+    if (!refusal || status.state !== "off") return null;
+    const title = `Stopped while ${refusal.doing}`;
+    return { title, means: sentence(refusal.stopped_by), found: [], next: sentence(refusal.next_step) };
+  }
+  const broken = links.find((link) => link.phase === "broken");
+  const said = broken?.detail || status.reason;
+  if (!broken) {
+    const next = refusal?.next_step ?? "Power on again; the log says more.";
+    return { title: "The machine stopped", means: sentence(said), found: [], next: sentence(next) };
+  }
+  const words = BROKEN[broken.name];
+  const title = `The ${LINK_TITLES[broken.name].toLowerCase()} link broke`;
+  return { title, means: words.means, found: findings(said), next: words.next };
+}
+
+const EXPECTED_FOUND = /expected:? (?<expected>.+?)[,;]? (?:but )?(?:found|got):? (?<found>.+)$/i;
+
+/** What was expected and what was found, where a text says both; else the text itself. */
+export function findings(text: string): [string, string][] {
+  const groups = EXPECTED_FOUND.exec(text)?.groups;
+  if (groups?.["expected"] && groups["found"]) {
+    return [
+      ["Expected", groups["expected"]],
+      ["Found", groups["found"]],
+    ];
+  }
+  return text ? [["Seen", text]] : [];
+}
+
+function sentence(text: string): string {
+  const trimmed = text.trim();
+  const start = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(start) || start === "" ? start : `${start}.`;
+}
