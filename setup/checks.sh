@@ -42,7 +42,7 @@ python_tests() {
     "${builder[@]}" mkdir -p "$artifacts"
     if [[ $caller == root ]]; then chown "$service_user" "$artifacts"; fi
     cd "$here" || exit
-    as_user env SPACEGRAY_ARTIFACTS="$artifacts" PYTHONDONTWRITEBYTECODE=1 \
+    as_user env SPACEGRAY_SET_UP=done SPACEGRAY_ARTIFACTS="$artifacts" PYTHONDONTWRITEBYTECODE=1 \
         HYPOTHESIS_STORAGE_DIRECTORY="$artifacts/hypothesis" \
         "$build/venv/bin/python" -m pytest "$@"
 }

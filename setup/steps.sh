@@ -3,7 +3,10 @@
 
 do_set_up() {
     local kind=$1 lock started
-    "${builder[@]}" mkdir -p "$build"
+    "${builder[@]}" mkdir -p "$build" 2>/dev/null || fail "setting up" \
+        "$here cannot be written to" "use a checkout of your own"
+    "${builder[@]}" test -w "$build" || fail "setting up" "$build belongs to another user" \
+        "use a checkout of your own, or remove that folder"
     # Two at once take turns; the second then finds little to do.
     exec {lock}>"$build/lock"
     flock "$lock"

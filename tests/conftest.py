@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from spacegray.console import launch as consoles
 from spacegray.paths import Paths
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +107,7 @@ def remove_home(cli: Cli) -> None:
     """Switch off and remove all of it."""
     for folder in (cli.home / "workstations").glob("*/installed.json"):
         cli("delete", folder.parent.name, "--yes", check=False)
+    consoles.stop(cli.paths)
     shutil.rmtree(cli.home)
 
 

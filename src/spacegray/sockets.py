@@ -78,7 +78,9 @@ def send_message(
     data = _PREFIX.pack(len(payload)) + payload
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
     sent = connection.sendmsg([data], rights if descriptors else [])
-    connection.sendall(data[sent:])
+    # Not with nothing left: a peer that has answered and gone would make that an error.
+    if sent < len(data):
+        connection.sendall(data[sent:])
 
 
 def receive_message(connection: socket.socket) -> tuple[bytes, list[int]] | None:

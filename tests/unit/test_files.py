@@ -63,5 +63,5 @@ with locked(pathlib.Path({str(lock)!r})) as held:
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SpacegrayError, match="creating .*SPACEGRAY_HOME"):
+    with pytest.raises(SpacegrayError, match=r"creating .*SPACEGRAY_HOME"):
         make_private(tmp_path / "file" / "folder")

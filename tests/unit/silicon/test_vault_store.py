@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_private_key,
 )
+
 from tests.support.vault_store import StoreError, ecid, read_secrets
 from tests.support.vaultd import vaultd
 

@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+
 from tests.support.vaultd import PACKET_SIZE_BYTES_MAX, Vaultd, opened, run_to_end, vaultd
 
 NOBODY = 65534
