@@ -92,6 +92,8 @@ class OvmfFiles:
 
     code: Path
     variables: Path
+    source: str
+    """The package it comes from, with its version."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ def ovmf() -> OvmfFiles:
             raise SpacegrayError(
                 "looking for the firmware", f"there is no {path}", "install the package ovmf"
             )
-    return OvmfFiles(code, variables)
+    version = _output(["dpkg-query", "-W", "-f", "${Version}", "ovmf"])
+    return OvmfFiles(code, variables, f"ovmf {(version or '').strip() or 'of unknown version'}")
 
 
 def kvm(device: Path = KVM_DEVICE) -> Kvm:

@@ -63,6 +63,11 @@ class WorkstationPaths:
         return self.run / "control"
 
     @property
+    def agent(self) -> Path:
+        """Where the running machine's QEMU guest agent is to be reached."""
+        return self.run / "agent"
+
+    @property
     def ssh_control(self) -> Path:
         return self.run / "ssh"
 

@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 
+from spacegray import host
 from spacegray.chip import launch
-from spacegray.chip.images import copy_firmware, find_ovmf
+from spacegray.chip.images import copy_firmware
 from spacegray.system import layout
 from tests.conftest import Cli, Running
 from tests.support import offline
@@ -95,7 +96,7 @@ def test_a_kernel_image_signed_by_another_chip_does_not_start(target: Cli, cli: 
     theirs = cli.paths.workstation("theirs")
     for folder in (theirs.folder, theirs.state_folder, theirs.logs):
         folder.mkdir(parents=True)
-    ovmf = find_ovmf()
+    ovmf = host.ovmf()
     copy_firmware(ovmf, theirs.folder)
     with launch.launch(theirs, birth_source=ovmf.source) as chip, chip.client() as mailbox:
         foreign = mailbox.sign_bytes(system.read_bytes())

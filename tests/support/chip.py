@@ -5,7 +5,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from spacegray.chip.images import copy_firmware, find_ovmf
+from spacegray import host
+from spacegray.chip.images import copy_firmware
 from spacegray.paths import Paths, WorkstationPaths
 
 PE_AT = 64
@@ -34,7 +35,7 @@ def workstation(home: Path, name: str = "pro") -> WorkstationPaths:
     """A workstation's folder under `home`, with the host's firmware in it and no chip yet."""
     paths = Paths.current({"SPACEGRAY_HOME": str(home)}).workstation(name)
     paths.folder.mkdir(parents=True)
-    copy_firmware(find_ovmf(), paths.folder)
+    copy_firmware(host.ovmf(), paths.folder)
     return paths
 
 

@@ -9,57 +9,30 @@ import fcntl
 import hashlib
 import os
 import stat
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from spacegray import files
 from spacegray.errors import SpacegrayError
+from spacegray.host import OvmfFiles
 
 IMAGE_LIMIT_BYTES: Final = 64 * 1024**2
 FIRMWARE_NAME: Final = "firmware.fd"
 TEMPLATE_NAME: Final = "variables.fd"
 
-_FOLDERS: Final = (Path("/usr/share/OVMF"),)
-_CODE: Final = "OVMF_CODE_4M.secboot.fd"
-_TEMPLATE: Final = "OVMF_VARS_4M.fd"
 _CHUNK_BYTES: Final = 1024**2
 _FROZEN: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _FIXED_SIZE: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-@dataclass(frozen=True)
-class Ovmf:
-    """The host's UEFI firmware that knows Secure Boot and SMM, and its empty variable store."""
-
-    code: Path
-    template: Path
-    source: str
-
-
-def find_ovmf(folders: tuple[Path, ...] = _FOLDERS) -> Ovmf:
-    """The host's OVMF (Debian, Ubuntu); raises SpacegrayError that names the package."""
-    for folder in folders:
-        code, template = folder / _CODE, folder / _TEMPLATE
-        if code.is_file() and template.is_file():
-            return Ovmf(code, template, f"ovmf {_package_version() or 'of unknown version'}")
-    raise SpacegrayError(
-        "looking for the firmware",
-        f"no {_CODE} in {' or '.join(map(str, folders))}",
-        "install the package ovmf",
-        link="firmware",
-    )
-
-
-def copy_firmware(ovmf: Ovmf, folder: Path) -> tuple[Path, Path]:
-    """Copy firmware and variable template into the workstation's `folder`, durably.
+def copy_firmware(ovmf: OvmfFiles, folder: Path) -> tuple[Path, Path]:
+    """Copy the host's firmware and variable template into the workstation's `folder`, durably.
 
     A host that upgrades its package later does not touch what the chip remembers. Returns
     both paths; raises SpacegrayError when that fails.
     """
     copies = (folder / FIRMWARE_NAME, folder / TEMPLATE_NAME)
-    for source, copy in zip((ovmf.code, ovmf.template), copies, strict=True):
+    for source, copy in zip((ovmf.code, ovmf.variables), copies, strict=True):
         frozen = freeze(source)
         try:
             files.write_atomically(copy, frozen.read())
@@ -159,16 +132,3 @@ def _anonymous(content: bytes, name: str, seals: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _package_version() -> str | None:
-    """The version of the host's ovmf package, where dpkg knows one."""
-    try:
-        answer = subprocess.run(
-            ["dpkg-query", "-W", "-f", "${Version}", "ovmf"],
-            capture_output=True,
-            check=False,
-        )
-    except OSError:
-        return None
-    return answer.stdout.decode(errors="replace").strip() or None

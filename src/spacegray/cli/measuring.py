@@ -1,6 +1,5 @@
 """The verb that measures: bench."""
 
-import sys
 from statistics import median
 
 from spacegray import host
@@ -17,7 +16,7 @@ def boot(edition: str, *, runs: int, accel: str | None, mirror: str | None, as_j
             runs=runs,
             mirror=mirror or host.mirror(),
             accel=accel,
-            progress=Silent() if as_json or not sys.stdout.isatty() else bars,
+            progress=Silent() if as_json else bars,
         )
     if as_json:
         output.as_json(result.as_dict())

@@ -46,6 +46,7 @@ COMMAND_LINE: Final = (
     "console=tty0",
     "console=ttyS0",
     "loglevel=4",
+    "fbcon=font:TER16x32",
     "panic=1",
     "ro",
     "net.ifnames=0",

@@ -9,12 +9,13 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ BIG_TEMPORARY: Final = "/var/tmp"
 CHROOT_PREFIX: Final = "spacegray-build-"
 STAGE: Final = "spacegray-build"
 STOP_SECONDS: Final = 30
+POLL_SECONDS: Final = 0.5
+READ_BYTES: Final = 64 * 1024
 LOG_TAIL_LINES: Final = 200
 NOT_INSTALLED: Final = (
     "/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",
@@ -97,16 +100,13 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment,
-        text=True,
-        errors="replace",
         start_new_session=True,
         preexec_fn=_end_with_parent(),
     )
     lines: list[str] = []
     try:
-        assert child.stdout is not None
         with log.open("w") as file:
-            for line in child.stdout:
+            for line in _output(child):
                 file.write(line)
                 lines = [*lines[-LOG_TAIL_LINES:], line.strip()]
                 for number, beginning in enumerate(STAGES):
@@ -186,13 +186,34 @@ def _end_with_parent() -> Callable[[], None]:
     return prepare
 
 
-def _stop(child: "subprocess.Popen[str]") -> None:
+def _output(child: "subprocess.Popen[bytes]") -> Iterator[str]:
+    """The lines that mmdebstrap and its children write, until it ended.
+
+    Not until the pipe ended: what a killed mmdebstrap leaves behind would hold that open.
+    """
+    assert child.stdout is not None
+    rest = b""
+    while True:
+        ended = child.poll() is not None
+        if select.select([child.stdout], [], [], 0 if ended else POLL_SECONDS)[0]:
+            data = os.read(child.stdout.fileno(), READ_BYTES)
+            *lines, rest = (rest + data).split(b"\n")
+            yield from (line.decode(errors="replace") + "\n" for line in lines)
+            if data:
+                continue
+        if ended:
+            return
+
+
+def _stop(child: "subprocess.Popen[bytes]") -> None:
+    """End mmdebstrap in order where it still runs, and whatever is left of its session."""
     if child.poll() is None:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(STOP_SECONDS)
-        if child.poll() is None:
-            child.kill()
-        child.wait()
+    # Its children are other users inside their namespace; that namespace is ours to kill in.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
     if child.stdout is not None:
         child.stdout.close()

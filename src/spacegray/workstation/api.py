@@ -101,6 +101,7 @@ class Workstation:
             "links": record.links,
             "folder": str(self.at.folder),
             "state_folder": str(self.at.state_folder),
+            "run_folder": str(self.at.run),
         }
 
     def events(self, *, follow: bool = False) -> Iterator[Event]:

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
+from spacegray import host
 from spacegray.chip import launch as chips
 from spacegray.chip.client import ChipClient
-from spacegray.chip.images import copy_firmware, find_ovmf
+from spacegray.chip.images import copy_firmware
 from spacegray.errors import SpacegrayError
 from spacegray.files import locked, make_private, sync_folder, write_atomically
 from spacegray.nbd import NbdClient
@@ -118,7 +119,7 @@ def _create(
     for folder in (at.folder, at.state_folder, at.logs):
         make_private(folder)
     write_atomically(at.spec, dump(spec).encode())
-    ovmf = find_ovmf()
+    ovmf = host.ovmf()
     copy_firmware(ovmf, at.folder)
     provision = {
         "user": spec.user,

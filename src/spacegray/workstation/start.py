@@ -26,7 +26,7 @@ from spacegray.machine.accelerator import Accelerator
 from spacegray.paths import WorkstationPaths
 from spacegray.qmp import GoneError, Qmp, QmpError
 from spacegray.spec import Spec
-from spacegray.workstation import guest_port, ssh
+from spacegray.workstation import agent, guest_port, ssh
 from spacegray.workstation.journal import Journal
 from spacegray.workstation.logs import CappedLog, last_line
 from spacegray.workstation.serial import SerialWatch
@@ -44,6 +44,10 @@ POWERDOWN_RETRY_SECONDS = 10.0
 """After the guest was asked over its port, how long until the power button is pressed too."""
 EXIT_SECONDS = 5.0
 """How long QEMU may take to end after its last event."""
+
+RECONNECT_SECONDS = 2.0
+REPORT_LIMIT = 64
+"""How many entries in state and event log one start's guest may cause by what it says."""
 
 Ending = Literal["off", "reset", "failed"]
 
@@ -83,13 +87,14 @@ class Start:
         self._progress = asyncio.Event()
         self._end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serial, self._guest, self._monitor = (Pair() for _ in range(3))
+        self._serial, self._guest, self._monitor, self._agent = (Pair() for _ in range(4))
         self._qemu: subprocess.Popen[bytes] | None = None
         self._master: subprocess.Popen[bytes] | None = None
         self._qmp: Qmp | None = None
         self._stopping = False
         self._ended: outcomes.Outcome | None = None
         self._monitored = False
+        self._reports_left = REPORT_LIMIT
 
     async def run(self, board: boards.Board) -> Outcome:
         """Start the machine, watch it until it is off; raises SpacegrayError if it cannot start."""
@@ -98,6 +103,7 @@ class Start:
             self._watch(self._run_monitor())
             self._watch(self._read_serial())
             self._watch(self._read_guest())
+            self._watch(agent.relay(self._paths, self._agent))
             self._watch(self._await_exit())
             self._watch(self._await_chip())
             self._watch(self._await_links())
@@ -133,7 +139,7 @@ class Start:
 
     def _power_on(self, board: boards.Board) -> None:
         with contextlib.ExitStack() as handed_over:
-            for pair in (self._serial, self._guest, self._monitor):
+            for pair in (self._serial, self._guest, self._monitor, self._agent):
                 handed_over.callback(pair.theirs.close)
             started = handed_over.enter_context(self._mailbox.prepare_start())
             for event in started.links:
@@ -145,6 +151,7 @@ class Start:
                 monitor=self._monitor.theirs.fileno(),
                 serial=self._serial.theirs.fileno(),
                 guest_port=self._guest.theirs.fileno(),
+                agent_port=self._agent.theirs.fileno(),
             )
             identity = boards.Identity(self._paths.name, int(self._mailbox.show()["ecid"], 16))
             self._paths.logs.mkdir(exist_ok=True)
@@ -199,6 +206,11 @@ class Start:
         self._journal.link(link, "failed", detail)
         self._finish("failed", detail, link=link)
 
+    def _may_report(self) -> bool:
+        """Whether the guest may still cause an entry; it must not fill the host's disk."""
+        self._reports_left -= 1
+        return self._reports_left >= 0
+
     async def _await_links(self) -> None:
         """Nothing new for too long: the guest hangs."""
         while self._reached != LINKS[-1]:
@@ -245,7 +257,7 @@ class Start:
                         self._pass(seen.link, seen.detail)
                     elif seen.fatal or self._reached != LINKS[-1]:
                         self._fail(seen.link, seen.detail)
-                    else:
+                    elif self._may_report():
                         self._journal.link(seen.link, "failed", seen.detail)
 
     async def _read_guest(self) -> None:
@@ -264,7 +276,8 @@ class Start:
         try:
             ready = guest_port.parse_ready(line, self._nonce)
         except guest_port.GuestError as error:
-            self._journal.note(f"the guest was not believed: {error}")
+            if self._may_report():
+                self._journal.note(f"the guest was not believed: {error}")
             return
         if ready is None or self._reached == LINKS[-1] or self._qmp is None:
             return
@@ -277,16 +290,20 @@ class Start:
         state = "on" if secure else "OFF"
         self._pass("login", f"Linux {ready.kernel}, Secure Boot {state}, boot {ready.boot_id}")
         self._journal.change("running")
-        self._connect(port)
+        self._watch(self._keep_connected(port))
 
-    def _connect(self, port: int) -> None:
-        with (self._paths.logs / "ssh.log").open("wb") as log:
-            self._master = process.spawn(
-                ssh.master_command(self._paths, port=port, user=self._spec.user),
-                stdout=log.fileno(),
-                stderr=log.fileno(),
-                folder=self._paths.run,
-            )
+    async def _keep_connected(self, port: int) -> None:
+        """The SSH connection that `shell` uses, made again when it breaks."""
+        while True:
+            with (self._paths.logs / "ssh.log").open("wb") as log:
+                self._master = process.spawn(
+                    ssh.master_command(self._paths, port=port, user=self._spec.user),
+                    stdout=log.fileno(),
+                    stderr=log.fileno(),
+                    folder=self._paths.run,
+                )
+            await exit_status(self._master)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _await_exit(self) -> None:
         qemu = self._qemu
@@ -361,5 +378,5 @@ class Start:
                 child.wait()
         if self._qmp is not None:
             await self._qmp.close()
-        for pair in (self._serial, self._guest, self._monitor):
+        for pair in (self._serial, self._guest, self._monitor, self._agent):
             pair.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spacegray import host
 from spacegray.chip import images
 from spacegray.errors import SpacegrayError
 
@@ -52,13 +53,8 @@ def test_what_is_no_image_is_one_clear_error(tmp_path: Path, kind: str) -> None:
     assert caught.value.link == "firmware"
 
 
-def test_missing_ovmf_names_the_package(tmp_path: Path) -> None:
-    with pytest.raises(SpacegrayError, match="install the package ovmf"):
-        images.find_ovmf((tmp_path,))
-
-
 def test_copies_are_those_of_the_host(tmp_path: Path) -> None:
-    ovmf = images.find_ovmf()
+    ovmf = host.ovmf()
     firmware, template = images.copy_firmware(ovmf, tmp_path)
     assert firmware.read_bytes() == ovmf.code.read_bytes()
-    assert template.read_bytes() == ovmf.template.read_bytes()
+    assert template.read_bytes() == ovmf.variables.read_bytes()

@@ -8,6 +8,7 @@ import pytest
 from virt.firmware.efi import efivar
 from virt.firmware.varstore import edk2
 
+from spacegray import host
 from spacegray.chip import images, variables
 from spacegray.chip.vault import Identity
 from spacegray.errors import SpacegrayError
@@ -27,7 +28,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
 @pytest.fixture
 def template() -> Iterator[images.Frozen]:
-    frozen = images.freeze(images.find_ovmf().template)
+    frozen = images.freeze(host.ovmf().variables)
     yield frozen
     frozen.close()
 

@@ -1,10 +1,13 @@
 """Promise: of a failed build's report the user sees the line that says why."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from spacegray.system import debootstrap
+from spacegray.system import debootstrap, edition
+from spacegray.system.archive import Archive
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,21 @@ def test_only_folders_of_our_own_making_are_removed(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     debootstrap.remove_chroots(tmp_path / "precious")
     assert (tmp_path / "precious").is_dir()
+
+
+def test_what_a_dead_mmdebstrap_leaves_running_neither_blocks_nor_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed from outside, its children lived on and held its output open: the build hung."""
+    fake = tmp_path / "mmdebstrap"
+    fake.write_text(f"#!/bin/sh\nsleep 1000 & echo $! > {tmp_path}/left\necho E: dying; exit 3\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    began = time.monotonic()
+    with pytest.raises(debootstrap.BuildFailedError, match="E: dying"):
+        debootstrap.run(
+            edition.load("tiny"), Archive((), "", 0), tmp_path, tmp_path, tmp_path, lambda _: None
+        )
+    assert time.monotonic() - began < 20
+    status = Path(f"/proc/{(tmp_path / 'left').read_text().strip()}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
