@@ -154,6 +154,8 @@ def settled(page: Page) -> bool:
 
 def test_the_keyboard_comes_back(page: Page, running: FakeMachine):
     canvas = page.locator("#screen canvas")
+    # The hint comes with the picture; before that there is nothing to type into.
+    expect(page.locator("#hint")).to_have_text("Click the screen to type")
     canvas.focus()
     expect(page.locator("#hint")).to_contain_text("Ctrl + Alt + Shift")
     page.keyboard.press("Control+Alt+Shift")
