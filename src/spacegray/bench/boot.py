@@ -38,6 +38,7 @@ from spacegray.system import layout
 from spacegray.system.build import SystemImage, build
 from spacegray.workstation import create, guest_port
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.serial import SerialWatch
 from spacegray.workstation.streams import Pair
 
 NAME = "bench"
@@ -185,8 +186,9 @@ class _PlainDisk:
                 pair.theirs.close()
             try:
                 async with asyncio.timeout(READY_SECONDS):
-                    drain = asyncio.create_task(_drain(serial))
-                    await _ready(guest)
+                    nonce = guest_port.new_nonce()
+                    drain = asyncio.create_task(_greet_and_drain(serial, guest, nonce))
+                    await _ready(guest, nonce)
                 run = Run(round(time.monotonic() - began, 3), round(_cpu_seconds(qemu.pid), 3))
                 await guest.send(b"poweroff\n")
                 async with asyncio.timeout(READY_SECONDS):
@@ -208,9 +210,7 @@ def plain_firmware() -> Path:
     return path
 
 
-async def _ready(guest: Pair) -> None:
-    nonce = guest_port.new_nonce()
-    await guest.send(guest_port.greeting(nonce, None))
+async def _ready(guest: Pair, nonce: str) -> None:
     rest = b""
     async for data in guest.receive():
         *lines, rest = (rest + data).split(b"\n")
@@ -220,9 +220,13 @@ async def _ready(guest: Pair) -> None:
     raise SpacegrayError("booting the plain machine", "it ended", "see that QEMU works")
 
 
-async def _drain(pair: Pair) -> None:
-    async for _ in pair.receive():
-        pass
+async def _greet_and_drain(serial: Pair, guest: Pair, nonce: str) -> None:
+    """Greet once the kernel runs: firmware would read the guest's port as a console."""
+    watch, greeted = SerialWatch(), False
+    async for data in serial.receive():
+        if not greeted and watch.feed(data):
+            greeted = True
+            await guest.send(guest_port.greeting(nonce, None))
 
 
 def _cpu_seconds(pid: int) -> float:

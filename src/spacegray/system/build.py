@@ -28,7 +28,6 @@ __all__ = ["SystemImage", "build"]
 
 SYSTEMS: Final = "systems"
 WORK_PREFIX: Final = ".building-"
-CHROOTS_NOTE: Final = "chroots"
 KEPT_IMAGES: Final = 2
 """Images of one edition that stay in the cache: the newest, and one that may be in use."""
 
@@ -138,9 +137,7 @@ def _build_locked(
     key = cache_key(chosen, current, tools)
     doing = f"building the system {chosen.name}"
     work = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=systems))
-    chroots = debootstrap.make_chroots()
     try:
-        (work / CHROOTS_NOTE).write_text(str(chroots))
         parts, results = work / "parts", work / "image"
         parts.mkdir()
         results.mkdir()
@@ -148,10 +145,11 @@ def _build_locked(
         debootstrap.stage(work / "stage", chosen, recipe)
         total = len(debootstrap.STAGES) + 1
         progress.step(doing, 0, total)
-        debootstrap.run(
-            chosen, current, work / "stage", parts, chroots,
-            lambda number: progress.step(doing, number, total),
-        )  # fmt: skip
+        with debootstrap.temporary_chroots() as chroots:
+            debootstrap.run(
+                chosen, current, work / "stage", parts, chroots,
+                lambda number: progress.step(doing, number, total),
+            )  # fmt: skip
         progress.step(doing, total - 1, total)
         facts = json.loads((parts / "facts.json").read_text())
         # The archive may have changed since it was asked; the key names what was really used.
@@ -178,7 +176,7 @@ def _build_locked(
     except ValueError as error:
         raise SpacegrayError(doing, error, "see what `doctor` says of this host") from None
     finally:
-        _discard(work)
+        shutil.rmtree(work, ignore_errors=True)
     for old in _images(systems, chosen.name)[KEPT_IMAGES:]:
         shutil.rmtree(old.folder, ignore_errors=True)
     return SystemImage(systems / key, image)
@@ -251,14 +249,7 @@ def _images(systems: Path, name: str) -> list[SystemImage]:
 def _clean(systems: Path) -> None:
     """Remove what interrupted builds left; the lock is held, so that none of it is in use."""
     for work in systems.glob(f"{WORK_PREFIX}*"):
-        _discard(work)
-
-
-def _discard(work: Path) -> None:
-    note = work / CHROOTS_NOTE
-    if note.is_file():
-        debootstrap.remove_chroots(Path(note.read_text()))
-    shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _next_step(reason: str, log: Path) -> str:

@@ -15,10 +15,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from spacegray.files import locked
 from spacegray.process import minimal_environment
 from spacegray.system.archive import SUITE, Archive
 from spacegray.system.edition import Edition, trees
@@ -31,6 +33,9 @@ PYTHON: Final = "/usr/bin/python3"
 BIG_TEMPORARY: Final = "/var/tmp"
 CHROOT_PREFIX: Final = "spacegray-build-"
 STAGE: Final = "spacegray-build"
+LOCK_NAME: Final = ".lock"
+LEFT_SECONDS: Final = 60
+"""A folder this old whose lock is free is nobody's: a new one is locked at once."""
 STOP_SECONDS: Final = 30
 POLL_SECONDS: Final = 0.5
 READ_BYTES: Final = 64 * 1024
@@ -129,16 +134,32 @@ def reason(lines: list[str]) -> str:
     return errors[0] if errors else (lines[-1] if lines else "mmdebstrap said nothing")
 
 
-def make_chroots() -> Path:
-    """A fresh folder for chroots that the namespace's users can enter."""
-    parent = os.environ.get("TMPDIR", BIG_TEMPORARY)
+@contextlib.contextmanager
+def temporary_chroots() -> Iterator[Path]:
+    """A fresh folder for chroots that the namespace's users can enter; removed at the end.
+
+    So are those that killed builds left behind: their locks are free.
+    """
+    parent = Path(os.environ.get("TMPDIR", BIG_TEMPORARY))
+    for left in parent.glob(f"{CHROOT_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            status = left.stat()
+            old = time.time() - status.st_mtime > LEFT_SECONDS
+            if old and status.st_uid == os.geteuid():
+                with locked(left / LOCK_NAME) as free:
+                    if free:
+                        remove_chroots(left)
     folder = Path(tempfile.mkdtemp(prefix=CHROOT_PREFIX, dir=parent))
     folder.chmod(0o755)
-    return folder
+    with locked(folder / LOCK_NAME):
+        try:
+            yield folder
+        finally:
+            remove_chroots(folder)
 
 
 def remove_chroots(folder: Path) -> None:
-    """Remove a folder of `make_chroots`, with the files of the namespace's users in it."""
+    """Remove a folder of `temporary_chroots`, with the files of the namespace's users in it."""
     if not folder.is_dir() or not folder.name.startswith(CHROOT_PREFIX):
         return
     left = [str(path) for path in folder.iterdir()]

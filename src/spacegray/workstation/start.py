@@ -83,6 +83,7 @@ class Start:
         self._journal = journal
         self._provision = provision
         self._nonce = guest_port.new_nonce()
+        self._greeted = False
         self._reached = "disk"
         self._progress = asyncio.Event()
         self._end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -254,14 +255,24 @@ class Start:
                 log.write(data)
                 for seen in watch.feed(data):
                     if seen.status == "ok":
+                        await self._greet()
                         self._pass(seen.link, seen.detail)
                     elif seen.fatal or self._reached != LINKS[-1]:
                         self._fail(seen.link, seen.detail)
                     elif self._may_report():
                         self._journal.link(seen.link, "failed", seen.detail)
 
+    async def _greet(self) -> None:
+        """Tell the guest this start's nonce, once its kernel runs.
+
+        Not before: firmware that has a driver for the port (OVMF since 2023) reads it as a console.
+        """
+        if not self._greeted:
+            self._greeted = True
+            with contextlib.suppress(OSError):
+                await self._guest.send(guest_port.greeting(self._nonce, self._provision))
+
     async def _read_guest(self) -> None:
-        await self._guest.send(guest_port.greeting(self._nonce, self._provision))
         rest = b""
         async for data in self._guest.receive():
             *lines, rest = (rest + data).split(b"\n")
