@@ -65,7 +65,7 @@ def test_a_kernel_panic_is_a_failure(workstation: Running):
     cli = workstation.cli
     cli.shell("sudo", "sh", "-c", "echo c > /proc/sysrq-trigger", check=False)
     facts = wait_for(cli, "failed")
-    assert "panic" in str(facts["reason"])
+    assert "kernel panic: sysrq triggered crash" in str(facts["reason"])
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def scale(spec: Spec, host: Host, accelerator: Accelerator) -> Board:
 def command(board: Board, descriptors: Descriptors, identity: Identity) -> list[str]:
     """QEMU's complete command line for the locked machine.
 
-    A power-off or reset of the guest ends QEMU after a SHUTDOWN event, a panic pauses it after
-    GUEST_PANICKED (`machine.outcome` reads both).
+    A power-off or reset of the guest ends QEMU after a SHUTDOWN event, a panic is told by
+    GUEST_PANICKED and goes on, so that the kernel can say why (`machine.outcome` reads both).
     """
     return [
         *_common(board, descriptors, identity, secure=True),
@@ -192,7 +192,7 @@ def _common(
         *arguments.firmware(parts, secure=secure),
         *arguments.closed_ways(),
         "-action",
-        "reboot=shutdown,shutdown=poweroff,panic=pause",
+        "reboot=shutdown,shutdown=poweroff,panic=none",
         "-rtc",
         "base=utc",
         *arguments.channel("monitor", descriptors.monitor),

@@ -1,6 +1,6 @@
 """How a machine ended, from what QEMU reports.
 
-The machine is started so that a power-off and a reset end QEMU and a panic pauses it (see
+The machine is started so that a power-off and a reset end QEMU and a panic is told (see
 `board.command`). A reset never goes past the chip, because QEMU may not carry it out.
 """
 

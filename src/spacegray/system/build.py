@@ -153,8 +153,10 @@ def _build_locked(
         progress.step(doing, total - 1, total)
         facts = json.loads((parts / "facts.json").read_text())
         # The archive may have changed since it was asked; the key names what was really used.
+        # Otherwise it stays: a key made now could name program files newer than those that ran.
         used = dataclasses.replace(current, digest=archive.digest(facts["releases"]))
-        key = cache_key(chosen, used, tools)
+        if used != current:
+            key = cache_key(chosen, used, tools)
         image = _assemble(chosen, used, key, facts, parts, results)
         for path in results.iterdir():
             _sync(path)

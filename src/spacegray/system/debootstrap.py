@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from spacegray import host
 from spacegray.files import locked
 from spacegray.process import minimal_environment
 from spacegray.system.archive import SUITE, Archive
@@ -131,7 +132,9 @@ def reason(lines: list[str]) -> str:
             if sign in line:
                 return line
     errors = [line for line in lines if line.startswith("E: ") or "Error: " in line]
-    return errors[0] if errors else (lines[-1] if lines else "mmdebstrap said nothing")
+    # Lines of progress are no reason: a killed mmdebstrap says nothing more after them.
+    said = [line for line in lines if line and not line.startswith("I: ")]
+    return (errors or said[-1:] or ["mmdebstrap was ended before it was done"])[0]
 
 
 @contextlib.contextmanager
@@ -178,12 +181,15 @@ def _command(edition: Edition, archive: Archive, staged: Path, results: Path) ->
         *(f"download /{STAGE}/{name} {shlex.quote(str(results / name))}" for name in RESULTS),
     ]
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in NOT_INSTALLED]
+    # On another distribution apt believes that one's archive, and not Debian's.
+    keys = [] if host.Host.current().is_debian else [f"--keyring={host.DEBIAN_KEYS}"]
     return [
         PROGRAM,
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
         f"--variant={edition.variant}",
         "--format=null",
         "--architectures=amd64",
+        *keys,
         "--skip=cleanup",
         f"--include={','.join(edition.packages)}",
         "--dpkgopt=force-unsafe-io",

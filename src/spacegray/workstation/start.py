@@ -46,6 +46,8 @@ EXIT_SECONDS = 5.0
 """How long QEMU may take to end after its last event."""
 
 RECONNECT_SECONDS = 2.0
+PANIC_WORDS_SECONDS = 0.7
+"""Less than the guest's kernel waits before it resets (panic=1 on its command line)."""
 REPORT_LIMIT = 64
 """How many entries in state and event log one start's guest may cause by what it says."""
 
@@ -204,6 +206,8 @@ class Start:
         self._progress.set()
 
     def _fail(self, link: str, detail: str) -> None:
+        if self._end.done():
+            return
         self._journal.link(link, "failed", detail)
         self._finish("failed", detail, link=link)
 
@@ -242,10 +246,11 @@ class Start:
     async def _read_events(self, qmp: Qmp) -> None:
         async for event in qmp.events():
             ended = outcomes.outcome(event)
+            self._ended = self._ended or ended
             if ended is not None and ended.kind == "panicked":
-                # The kernel's own words come over the serial console a moment earlier.
+                # The kernel says why on the serial console, at about the same time.
+                await asyncio.sleep(PANIC_WORDS_SECONDS)
                 self._fail(self._next_link(), ended.text)
-            self._ended = ended or self._ended
 
     async def _read_serial(self) -> None:
         watch = SerialWatch()
@@ -327,6 +332,8 @@ class Start:
         ended = self._ended
         if self._stopping:
             self._finish("off", "shut down")
+        elif ended is not None and ended.kind == "panicked":
+            self._fail(self._next_link(), ended.text)
         elif ended is None or ended.kind == "stopped":
             text = last_line(self._paths.logs / "qemu.log") or f"its exit status was {status}"
             self._fail("machine", f"QEMU was killed or failed: {text}")

@@ -100,7 +100,7 @@ def test_the_command_line_is_locked(accelerator: Accelerator) -> None:
         "-nodefaults",
         "-no-user-config",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        "reboot=shutdown,shutdown=poweroff,panic=pause",
+        "reboot=shutdown,shutdown=poweroff,panic=none",
         "memory-backend-memfd,id=memory",
         "share=on",
         "vhost-user-blk-pci,chardev=disk,num-queues=1,bootindex=0,disable-legacy=on",

@@ -203,6 +203,18 @@ def test_the_key_names_what_the_build_really_used(
     )
 
 
+def test_program_files_edited_during_a_build_do_not_get_its_result(
+    packer: Packer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once seen: the result of the old files was stored under the key of the new ones."""
+    before = build.cache_key(edition.load("tiny"), ARCHIVE, {"mmdebstrap": "1"})
+    packer.before = lambda: monkeypatch.setattr(edition, "digest", lambda folders: "edited")
+    assert make(tmp_path).manifest.key == before
+    packer.before = lambda: None
+    make(tmp_path)
+    assert packer.calls == 2
+
+
 def test_old_images_go_the_newest_two_stay(
     packer: Packer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
