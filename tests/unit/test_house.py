@@ -65,3 +65,10 @@ def test_every_document_that_is_named_exists():
     for path in (*FILES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for name in re.findall(r"\bdocs/[\w-]+\.(?:md|png)", path.read_text()):
             assert (ROOT / name).exists(), f"{path} names {name}"
+
+
+def test_every_test_that_the_threat_model_names_exists():
+    named = re.findall(r"`(\w+/[\w/.]+)`", (ROOT / "docs/threat-model.md").read_text())
+    assert len(named) >= 8
+    for name in named:
+        assert (ROOT / name).exists(), name
