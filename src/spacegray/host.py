@@ -7,6 +7,7 @@ never only that something is absent. Trusts: the host's own files and programs.
 import contextlib
 import os
 import platform
+import pwd
 import re
 import shutil
 import subprocess
@@ -198,15 +199,23 @@ def kvm(device: Path = KVM_DEVICE) -> Kvm:
     except PermissionError:
         group = _group(device)
         remedy = (
-            f"add yourself to the group {group} (sudo usermod -aG {group} $USER), log in again"
+            f"add it to the group {group} (sudo usermod -aG {group} {_user()}), log in again"
             if device.stat().st_mode & 0o060 == 0o060
-            else f"let your user open it (sudo setfacl -m u:$USER:rw {device})"
+            else f"let it be opened (sudo setfacl -m u:{_user()}:rw {device})"
         )
         return Kvm(True, False, f"this user may not open {device}", remedy)
     except OSError as error:
         problem = f"{device} does not open ({error.strerror})"
         return Kvm(True, False, problem, "load the kernel module kvm_intel or kvm_amd")
     return Kvm(True, True, "", "")
+
+
+def _user() -> str:
+    """Who this process runs as: under root's `./run` not the one who reads the advice."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def free_bytes(folder: Path) -> int:
@@ -311,7 +320,7 @@ def _check_namespaces() -> Check:
         "mmdebstrap --unshare-helper failed",
         "no system can be built as this user",
         "install uidmap, give this user 65536 ids (sudo usermod --add-subuids 300000-365535 "
-        "--add-subgids 300000-365535 $USER), allow user namespaces (sysctl)",
+        f"--add-subgids 300000-365535 {_user()}), allow user namespaces (sysctl)",
     )
 
 
