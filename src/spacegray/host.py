@@ -93,8 +93,11 @@ class OvmfFiles:
 
     code: Path
     variables: Path
-    source: str
-    """The package it comes from, with its version."""
+
+    def source(self) -> str:
+        """The package it comes from, with its version; asks dpkg."""
+        version = _output(["dpkg-query", "-W", "-f", "${Version}", "ovmf"])
+        return f"ovmf {(version or '').strip() or 'of unknown version'}"
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,7 @@ def ovmf() -> OvmfFiles:
             raise SpacegrayError(
                 "looking for the firmware", f"there is no {path}", "install the package ovmf"
             )
-    version = _output(["dpkg-query", "-W", "-f", "${Version}", "ovmf"])
-    return OvmfFiles(code, variables, f"ovmf {(version or '').strip() or 'of unknown version'}")
+    return OvmfFiles(code, variables)
 
 
 def kvm(device: Path = KVM_DEVICE) -> Kvm:

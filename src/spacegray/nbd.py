@@ -6,7 +6,6 @@ The server is one of our own; its answers are checked all the same.
 
 import socket
 import struct
-from types import TracebackType
 
 from spacegray.errors import SpacegrayError
 
@@ -42,12 +41,7 @@ class NbdClient:
     def __enter__(self) -> "NbdClient":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._request(_DISCONNECT, 0, 0)
         except (OSError, NbdError):

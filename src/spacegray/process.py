@@ -114,9 +114,9 @@ def alive(identity_: str) -> bool:
     return False
 
 
-def own_pid() -> int:
-    """This process's number."""
-    return os.getpid()
+def pid_of(identity_: str) -> int:
+    """The number in an `identity`."""
+    return int(identity_.partition("@")[0])
 
 
 def boot_id() -> str:

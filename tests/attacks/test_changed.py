@@ -95,7 +95,7 @@ def test_a_kernel_image_signed_by_another_chip_does_not_start(target: Cli, cli: 
         folder.mkdir(parents=True)
     ovmf = host.ovmf()
     copy_firmware(ovmf, theirs.folder)
-    with launch.launch(theirs, birth_source=ovmf.source) as chip, chip.client() as mailbox:
+    with launch.launch(theirs, birth_source=ovmf.source()) as chip, chip.client() as mailbox:
         foreign = mailbox.sign_bytes(system.read_bytes())
     start, _ = offline.partition(target, "esp")
     esp = layout.boot_file_system(foreign, layout.PARTITIONS[0][1] * layout.MIB)

@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from spacegray import process
+from spacegray import spec as specs
 from spacegray.errors import SpacegrayError
 from spacegray.host import Host, ovmf, qemu_version
 from spacegray.machine import board as boards
@@ -91,7 +92,7 @@ class Result:
 def boot(edition: str, *, runs: int, mirror: str, accel: str | None, progress: Progress) -> Result:
     """Measure `runs` starts of each machine, in turns, in a home of its own that goes again."""
     system = build(edition, mirror=mirror, cache=Paths.current().cache, progress=progress)
-    spec = Spec(edition=edition)  # type: ignore[arg-type]  # checked when it is built
+    spec = specs.build({"edition": edition}, source="of the command line")
     with _own_home() as paths:
         accelerator = choose(paths, accel)
         board = boards.scale(spec, Host.current(), accelerator)
@@ -130,7 +131,7 @@ def _chip_start(workstation: Workstation, accel: str | None) -> Run:
         if event["kind"] == "link" and event["link"] == "login":
             record = workstation.record()
             assert record.supervisor is not None
-            cpu = _cpu_seconds(int(record.supervisor.partition("@")[0]))
+            cpu = _cpu_seconds(process.pid_of(record.supervisor))
 
     workstation.start(accelerator=accel, on_event=seen)
     login = next(link for link in workstation.record().links if link["link"] == "login")
@@ -158,11 +159,12 @@ class _PlainDisk:
         return asyncio.run(self._start(board))
 
     async def _start(self, board: boards.Board) -> Run:
+        image, template = plain_firmware(), ovmf().variables.read_bytes()
         began = time.monotonic()
         with contextlib.ExitStack() as stack:
-            firmware = stack.enter_context(plain_firmware().open("rb"))
+            firmware = stack.enter_context(image.open("rb"))
             variables = stack.enter_context(tempfile.TemporaryFile())
-            variables.write(ovmf().variables.read_bytes())
+            variables.write(template)
             variables.flush()
             disk = stack.enter_context(self._path.open("r+b"))
             pairs = [Pair() for _ in range(3)]
@@ -224,7 +226,7 @@ async def _greet_and_drain(serial: Pair, guest: Pair, nonce: str) -> None:
     """Greet once the kernel runs: firmware would read the guest's port as a console."""
     watch, greeted = SerialWatch(), False
     async for data in serial.receive():
-        if not greeted and watch.feed(data):
+        if not greeted and any(seen.status == "ok" for seen in watch.feed(data)):
             greeted = True
             await guest.send(guest_port.greeting(nonce, None))
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from spacegray import files, process
@@ -70,12 +69,7 @@ class ChipProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def client(self) -> ChipClient:
@@ -138,7 +132,7 @@ def launch(
     """Start the chip of a workstation and wait until its mailbox listens.
 
     `birth_source` makes the chip first and says where the firmware image in the workstation's
-    folder came from (`images.Ovmf.source`). What the chip says on standard error goes to the
+    folder came from (`host.OvmfFiles.source`). What the chip says on standard error goes to the
     end of `log`. Call it from a thread that lives as long as the chip is to: the kernel ends
     the chip together with that thread. Raises SpacegrayError with the chip's own words.
     """

@@ -234,9 +234,8 @@ class Workstation:
                 return
         record = self.record()
         if record.supervisor is not None:
-            pid = int(record.supervisor.partition("@")[0])
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(process.pid_of(record.supervisor), signal.SIGKILL)
         raise SpacegrayError(
             f"stopping {self.name}",
             f"it did not end in {timeout_seconds:.0f} s and was killed",

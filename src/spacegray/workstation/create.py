@@ -130,7 +130,7 @@ def _create(
     text = "".join(f"{key}={value}\n" for key, value in provision.items())
     write_atomically(at.provision, text.encode())
     with (
-        chips.launch(at, birth_source=ovmf.source, log=at.logs / "chip.log") as chip,
+        chips.launch(at, birth_source=ovmf.source(), log=at.logs / "chip.log") as chip,
         chip.client() as mailbox,
     ):
         ecid = mailbox.show()["ecid"]

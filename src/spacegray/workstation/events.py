@@ -14,7 +14,6 @@ from typing import Any
 LOG_LIMIT_BYTES = 4 << 20
 """A log beyond this is put aside at the next start, replacing the one put aside before."""
 FOLLOW_POLL_SECONDS = 0.1
-LINE_LIMIT_CHARACTERS = 2000
 
 Event = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """What the supervisor writes down: the state file and the event log, always together."""
 
+import os
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ class Journal:
             state="starting",
             boot=self.record.boot + 1,
             since=self._powered_on,
-            supervisor=process.identity(process.own_pid()),
+            supervisor=process.identity(os.getpid()),
             host_boot=process.boot_id(),
             accelerator=accelerator,
             accelerator_reason=reason,
