@@ -24,7 +24,7 @@ do_set_up() {
             give_service_user
         fi
         build_python "$kind"
-        build_silicon
+        build_silicon "$kind"
         build_page
         if [[ $kind == test ]]; then
             get_browser
@@ -67,6 +67,11 @@ packages_test=(
     "chromium|chromium-browser|google-chrome|$build/browsers/bin/chromium=chromium"
     "sbverify=sbsigntool"
     "git=git"
+    "fio=fio"
+    "nbdcopy=libnbd-bin"
+    "nbdkit=nbdkit"
+    "nbdsh=python3-libnbd"
+    "qemu-io=qemu-utils"
 )
 # What Playwright's own Chromium needs where the system has none but a snap (Ubuntu), whose
 # programs do not run for a system user.
@@ -285,16 +290,21 @@ build_python() {
 }
 
 build_silicon() {
-    local inputs
+    local kind=$1 release=$build/silicon/release parts=(--bins) inputs stamp
+    # The tests read images that an example makes.
+    [[ $kind == run ]] || parts+=(--examples)
     inputs="$(digest silicon) $("$rustc" --version)"
-    if [[ -x $build/silicon/release/vaultd ]] && done_with "$build/.done-silicon" "$inputs"; then
+    if [[ -x $release/vaultd && -x $release/ssdd ]] &&
+        done_with "$build/.done-silicon-$kind" "$inputs"; then
         return
     fi
     say "Building the Rust programs in .build/silicon"
     logged silicon env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo" build --release \
-        --locked --manifest-path "$here/silicon/Cargo.toml" ||
+        --locked "${parts[@]}" --manifest-path "$here/silicon/Cargo.toml" ||
         failed silicon "building the Rust programs"
-    echo "$inputs" >"$build/.done-silicon"
+    for stamp in run "$kind"; do
+        echo "$inputs" >"$build/.done-silicon-$stamp"
+    done
 }
 
 build_page() {

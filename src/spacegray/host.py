@@ -109,9 +109,8 @@ class Program:
     purpose: str
 
 
-_STORAGE_PACKAGE: Final = "qemu-utils (on Debian 12 qemu-system-common)"
 PROGRAMS: Final = (
-    Program("qemu-storage-daemon", _STORAGE_PACKAGE, "serves the encrypted disk"),
+    Program("qemu-img", "qemu-utils", "carries a disk in and out (`import`, `export`)"),
     Program("mmdebstrap", "mmdebstrap", "installs Debian packages into a new system"),
     Program("newuidmap", "uidmap", "lets a system be built without root"),
     Program("veritysetup", "cryptsetup-bin", "seals the system volume"),
@@ -201,9 +200,9 @@ def kvm(device: Path = KVM_DEVICE) -> Kvm:
     except PermissionError:
         group = _group(device)
         remedy = (
-            f"add it to the group {group} (sudo usermod -aG {group} {_user()}), log in again"
+            f"add it to the group {group} (sudo usermod -aG {group} {user()}), log in again"
             if device.stat().st_mode & 0o060 == 0o060
-            else f"let it be opened (sudo setfacl -m u:{_user()}:rw {device})"
+            else f"let it be opened (sudo setfacl -m u:{user()}:rw {device})"
         )
         return Kvm(True, False, f"this user may not open {device}", remedy)
     except OSError as error:
@@ -212,7 +211,7 @@ def kvm(device: Path = KVM_DEVICE) -> Kvm:
     return Kvm(True, True, "", "")
 
 
-def _user() -> str:
+def user() -> str:
     """Who this process runs as: under root's `./run` not the one who reads the advice."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
@@ -322,7 +321,7 @@ def _check_namespaces() -> Check:
         "mmdebstrap --unshare-helper failed",
         "no system can be built as this user",
         "install uidmap, give this user 65536 ids (sudo usermod --add-subuids 300000-365535 "
-        f"--add-subgids 300000-365535 {_user()}), allow user namespaces (sysctl)",
+        f"--add-subgids 300000-365535 {user()}), allow user namespaces (sysctl)",
     )
 
 

@@ -6,6 +6,7 @@ The server is one of our own; its answers are checked all the same.
 
 import socket
 import struct
+from typing import Self
 
 from spacegray.errors import SpacegrayError
 
@@ -38,7 +39,7 @@ class NbdClient:
         self._handle = 0
         self.size_bytes = self._negotiate(export.encode())
 
-    def __enter__(self) -> "NbdClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +51,7 @@ class NbdClient:
             self._socket.close()
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write all of `data` at `offset`; durable only after `flush`."""
+        """Write all of `data`, whole sectors of 512 bytes, at `offset`; durable after `flush`."""
         view = memoryview(data)
         for start in range(0, len(view), REQUEST_LIMIT_BYTES):
             part = view[start : start + REQUEST_LIMIT_BYTES]
@@ -58,7 +59,7 @@ class NbdClient:
             self._reply()
 
     def read(self, offset: int, length: int) -> bytes:
-        """Read `length` bytes at `offset`."""
+        """Read `length` bytes, whole sectors of 512, at `offset`."""
         result = bytearray()
         while len(result) < length:
             part = min(REQUEST_LIMIT_BYTES, length - len(result))
@@ -100,9 +101,12 @@ class NbdClient:
     ) -> None:
         self._handle += 1
         header = struct.pack(">IHHQQI", _REQUEST_MAGIC, 0, command, self._handle, offset, length)
-        self._socket.sendall(header)
-        if data is not None:
-            self._socket.sendall(data)
+        try:
+            self._socket.sendall(header)
+            if data is not None:
+                self._socket.sendall(data)
+        except OSError as error:
+            raise NbdError(f"the server went away ({error.strerror})") from None
 
     def _reply(self) -> None:
         magic, error, handle = struct.unpack(">IIQ", self._receive(16))
@@ -114,7 +118,10 @@ class NbdClient:
     def _receive(self, length: int) -> bytes:
         result = bytearray()
         while len(result) < length:
-            chunk = self._socket.recv(length - len(result))
+            try:
+                chunk = self._socket.recv(length - len(result))
+            except OSError as error:
+                raise NbdError(f"the server went away ({error.strerror})") from None
             if not chunk:
                 raise NbdError("the server went away")
             result += chunk

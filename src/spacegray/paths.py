@@ -55,6 +55,11 @@ class WorkstationPaths:
         return self.run / "lock"
 
     @property
+    def holder(self) -> Path:
+        """Who holds the lock of a machine that is off, and what for."""
+        return self.run / "holder"
+
+    @property
     def mailbox(self) -> Path:
         return self.run / "mailbox"
 

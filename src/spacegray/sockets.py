@@ -23,15 +23,17 @@ class PeerError(Exception):
     """The other side sent what it must not, or went away."""
 
 
-def bind_unix(path: Path) -> socket.socket:
-    """A listening socket at `path`, for its owner alone (0600); replaces what lay there.
+def bind_unix(path: Path, *, replace: bool = True) -> socket.socket:
+    """A listening socket at `path`, for its owner alone (0600).
 
-    Paths longer than the kernel's 108 bytes are reached through their folder's descriptor.
+    It replaces what lay there; without `replace` that is an OSError (EADDRINUSE). Paths longer
+    than the kernel's 108 bytes are reached through their folder's descriptor.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        path.unlink(missing_ok=True)
+        if replace:
+            path.unlink(missing_ok=True)
         # The mode of the socket's inode decides who may bind; fchmod makes the file 0600
         # from its first moment on, with no window after bind().
         os.fchmod(listener.fileno(), 0o600)

@@ -33,6 +33,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ssd_tb: Literal[1, 2, 4] = 1
     edition: Edition = "base"
     user: str = "owner"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if not self.user.isascii() or not self.user.isidentifier() or not self.user.islower():
@@ -59,6 +60,7 @@ graphics = "{graphics}"  # vega-56, vega-64 or vega-64x
 ssd_tb = {ssd_tb}         # 1, 2 or 4
 edition = "{edition}"    # tiny or base
 user = "{user}"      # the first user of the system
+strict = {strict}      # true: every flush of the disk is anchored in the chip, and takes longer
 """
 
 
@@ -109,7 +111,8 @@ def load(path: Path) -> Spec:
 
 def dump(spec: Spec) -> str:
     """The spec as a commented TOML file that `parse` reads back."""
-    return _TEMPLATE.format(**msgspec.structs.asdict(spec))
+    strict = "true" if spec.strict else "false"
+    return _TEMPLATE.format(**{**msgspec.structs.asdict(spec), "strict": strict})
 
 
 def _readable(error: msgspec.ValidationError) -> str:

@@ -18,7 +18,7 @@ from spacegray.chip.launch import launch
 from spacegray.paths import WorkstationPaths
 from tests.support.chip import workstation
 
-SIZE_BYTES = 1024**2
+SIZE_BYTES = 16 * 1024**2
 EVIL = b"\xeb\xfe" * 512
 
 

@@ -74,7 +74,7 @@ def test_a_kernel_panic_is_a_failure(workstation: Running):
         ("qemu-system", "machine"),
         ("vaultd", "chip"),
         ("spacegray.chip", "chip"),
-        ("qemu-storage-daemon", "disk"),
+        ("ssdd", "disk"),
         ("supervisor", None),
     ],
 )

@@ -22,6 +22,12 @@ from tests.conftest import Cli
         (("up", "--password-file", "/nowhere"), 2, "/nowhere"),
         (("shell", "--fast"), 2, "--fast"),
         (("logs", "--timeout"), 2, "--timeout"),
+        (("ssd", "show", "none"), 2, "there is none of that name"),
+        (("ssd", "verify", "none"), 2, "there is none of that name"),
+        (("erase", "none", "--yes"), 2, "there is none of that name"),
+        (("target-disk", "none"), 2, "--socket"),
+        (("export", "none"), 2, "FILE"),
+        (("import", "none", "/nowhere", "--image-format", "floppy"), 2, "floppy"),
         ((), 2, "Usage"),
     ],
 )

@@ -1,12 +1,15 @@
 """What tests of the chip share: a workstation to have a chip, an image to sign, a still loop."""
 
-import os
 import struct
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from spacegray import host
 from spacegray.chip.images import copy_firmware
+from spacegray.chip.launch import launch
+from spacegray.nbd import NbdClient
 from spacegray.paths import Paths, WorkstationPaths
 
 PE_AT = 64
@@ -14,8 +17,7 @@ OPTIONAL_AT = PE_AT + 24
 CHECKSUM_AT = OPTIONAL_AT + 64
 CERTIFICATE_ENTRY_AT = OPTIONAL_AT + 112 + 4 * 8
 HEADERS_BYTES = 512
-KEY_TEXT = b"MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-"""Stands for the disk's key where no vault is needed; as long as a real one."""
+SECTOR_BYTES = 512
 
 
 class StillLoop:
@@ -39,9 +41,37 @@ def workstation(home: Path, name: str = "pro") -> WorkstationPaths:
     return paths
 
 
-def release_key(pipe: int, text: bytes = KEY_TEXT) -> None:
-    """What the vault does when asked for the disk's key."""
-    os.write(pipe, text)
+def copy(home: Path, to: Path, name: str = "pro") -> WorkstationPaths:
+    """All of `home` copied to the new folder `to`, holes kept; the workstation in it."""
+    subprocess.run(["cp", "-a", "--sparse=always", str(home), str(to)], check=True, timeout=300)
+    return Paths.current({"SPACEGRAY_HOME": str(to)}).workstation(name)
+
+
+class PlainDisk(NbdClient):
+    """A client that reads and writes any bytes, not only whole sectors."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read `length` bytes at `offset`."""
+        before, after = offset % SECTOR_BYTES, -(offset + length) % SECTOR_BYTES
+        content = super().read(offset - before, before + length + after)
+        return content[before : before + length]
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at `offset`, the rest of its sectors as it was."""
+        before, after = offset % SECTOR_BYTES, -(offset + len(data)) % SECTOR_BYTES
+        head = self.read(offset - before, before) if before else b""
+        tail = self.read(offset + len(data), after) if after else b""
+        super().write(offset - before, head + bytes(data) + tail)
+
+
+@contextmanager
+def plain_disk(at: WorkstationPaths) -> Iterator[PlainDisk]:
+    """The plain disk of a workstation that is off, through its own chip, to read and write."""
+    with launch(at) as chip, chip.client() as mailbox:
+        with PlainDisk(mailbox.open_disk("nbd")) as client:
+            yield client
+            client.flush()
+        mailbox.close_disk()
 
 
 def unsigned_image(*sections: bytes, trailing: bytes = b"") -> bytes:

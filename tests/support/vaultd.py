@@ -4,14 +4,13 @@ It is started as the firmware starts it, with two descriptors and nothing else. 
 the one in SPACEGRAY_VAULTD, else the release build of this checkout.
 """
 
-import base64
 import contextlib
 import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cbor2
 
@@ -30,12 +29,12 @@ def program() -> Path:
     return path
 
 
-class Vaultd:
-    """One vault process and the firmware's end of its link."""
+class Link:
+    """One end of a link to a vault."""
 
-    def __init__(self, process: subprocess.Popen[str], link: socket.socket) -> None:
-        self.process = process
+    def __init__(self, link: socket.socket) -> None:
         self.link = link
+        link.settimeout(ANSWER_TIMEOUT_SECONDS)
 
     def ask(self, op: str, *descriptors: int, **fields: object) -> dict[str, Any]:
         """Send one request, return the reply as it came."""
@@ -50,16 +49,55 @@ class Vaultd:
         assert isinstance(reply, dict)
         return reply
 
-    def disk_key(self) -> bytes:
-        """The disk key as the storage daemon gets it, decoded."""
-        reader, writer = os.pipe()
-        try:
-            reply = self.ask("release_disk_key", writer)
-        finally:
-            os.close(writer)
-        with open(reader, "rb") as pipe:
+
+class SsdLink(Link):
+    """The SSD's end of its link, closed when the context ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(socket.socket(fileno=descriptor))
+
+    def volume_key(self) -> bytes:
+        """The disk's key, which a link gives once."""
+        reply = self.ask("volume_key")
+        key = reply.pop("key")
+        assert reply == {"ok": True}
+        assert isinstance(key, bytes)
+        return key
+
+    def anchor(self) -> bytes | None:
+        """The newest anchor."""
+        reply = self.ask("read_anchor")
+        assert reply.pop("ok") is True, reply
+        anchor = reply.pop("anchor", None)
+        assert not reply
+        assert anchor is None or isinstance(anchor, bytes)
+        return anchor
+
+    def write(self, sequence: int, anchor: bytes) -> dict[str, Any]:
+        """Have an anchor kept, return the reply."""
+        return self.ask("write_anchor", sequence=sequence, anchor=anchor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.link.close()
+
+
+class Vaultd(Link):
+    """One vault process and the firmware's end of its link."""
+
+    def __init__(self, process: subprocess.Popen[str], link: socket.socket) -> None:
+        super().__init__(link)
+        self.process = process
+
+    def attach(self, *, new_key: bool = False) -> SsdLink:
+        """Attach an SSD, return its end."""
+        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, ours:
+            reply = self.ask("attach_ssd", ours.fileno(), format=new_key)
             assert reply == {"ok": True}, reply
-            return base64.b64decode(pipe.read(), validate=True)
+            return SsdLink(theirs.detach())
 
     def close(self) -> int:
         """Close the link and return the exit status of the vault."""
@@ -71,7 +109,6 @@ class Vaultd:
 def vaultd(state_folder: Path, user: int | None = None) -> Iterator[Vaultd]:
     """A vault on this folder, as another user if the caller may choose one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(ANSWER_TIMEOUT_SECONDS)
     with contextlib.ExitStack() as stack:
         stack.enter_context(ours)
         with theirs, opened(state_folder, os.O_DIRECTORY) as folder, opened(program()) as code:

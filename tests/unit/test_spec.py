@@ -24,6 +24,7 @@ users = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(
         ssd_tb=st.sampled_from(SSD_TB),
         edition=st.sampled_from(EDITIONS),
         user=users,
+        strict=st.booleans(),
     )
 )
 def test_what_is_written_is_read_back(ordered):
@@ -49,6 +50,7 @@ def test_the_default_is_the_base_model():
         ("colour = 1", "colour"),
         ("cores = ", "TOML"),
         ("cores = true", "cores"),
+        ('strict = "yes"', "strict"),
     ],
 )
 def test_a_wrong_spec_names_the_field_and_what_may_stand(text, says):

@@ -8,6 +8,7 @@ use minicbor::encode::write::{Cursor, EndOfSlice};
 use minicbor::{Decoder, Encoder};
 use zeroize::Zeroizing;
 
+use crate::anchor::ANCHOR_SALT_SIZE_BYTES;
 use crate::certificate::Certificates;
 use crate::secret::Secret;
 use crate::{Error, keys};
@@ -21,10 +22,30 @@ pub struct Contents {
     pub identity_key: Zeroizing<Vec<u8>>,
     /// PKCS#8, RSA-2048.
     pub boot_signing_key: Zeroizing<Vec<u8>>,
-    /// The disk's key.
-    pub disk_key: Secret,
+    /// The disk of this chip.
+    pub disk: Disk,
     /// What the firmware's variables hold.
     pub certificates: Certificates,
+}
+
+/// What a format makes anew.
+pub struct Disk {
+    /// The key of everything on the modules.
+    pub volume_key: Secret,
+    /// Makes the key of the anchor file, so that another disk's anchor is none of this one's.
+    pub anchor_salt: [u8; ANCHOR_SALT_SIZE_BYTES],
+}
+
+impl Disk {
+    /// A disk that nothing has been written to.
+    pub fn generate() -> Result<Disk, Error> {
+        let mut anchor_salt = [0; ANCHOR_SALT_SIZE_BYTES];
+        aws_lc_rs::rand::fill(&mut anchor_salt).map_err(|_| Error::Cryptography("random bytes"))?;
+        Ok(Disk {
+            volume_key: Secret::random()?,
+            anchor_salt,
+        })
+    }
 }
 
 impl Contents {
@@ -34,7 +55,7 @@ impl Contents {
         Ok(Contents {
             identity_key: keys::generate_identity_key()?,
             boot_signing_key,
-            disk_key: Secret::random()?,
+            disk: Disk::generate()?,
             certificates,
         })
     }
@@ -51,10 +72,11 @@ impl Contents {
 
     fn encode_into(&self, buffer: &mut [u8]) -> Result<usize, EncodeError<EndOfSlice>> {
         let mut encoder = Encoder::new(Cursor::new(buffer));
-        let fields: [(&str, &[u8]); 6] = [
+        let fields: [(&str, &[u8]); 7] = [
             ("identity_key", &self.identity_key),
             ("boot_signing_key", &self.boot_signing_key),
-            ("disk_key", self.disk_key.expose()),
+            ("volume_key", self.disk.volume_key.expose()),
+            ("anchor_salt", &self.disk.anchor_salt),
             ("pk", &self.certificates.pk),
             ("kek", &self.certificates.kek),
             ("db", &self.certificates.db),
@@ -72,7 +94,8 @@ impl Contents {
         let fields = [
             "identity_key",
             "boot_signing_key",
-            "disk_key",
+            "volume_key",
+            "anchor_salt",
             "pk",
             "kek",
             "db",
@@ -80,18 +103,29 @@ impl Contents {
         if decoder.map().map_err(unreadable)? != Some(fields.len() as u64) {
             return Err(Error::Corrupt("contents"));
         }
-        let mut values = [&[][..]; 6];
+        let mut values = [&[][..]; 7];
         for (name, value) in fields.iter().zip(&mut values) {
             if decoder.str().map_err(unreadable)? != *name {
                 return Err(Error::Corrupt("contents"));
             }
             *value = decoder.bytes().map_err(unreadable)?;
         }
-        let [identity_key, boot_signing_key, disk_key, pk, kek, db] = values;
+        let [
+            identity_key,
+            boot_signing_key,
+            volume_key,
+            anchor_salt,
+            pk,
+            kek,
+            db,
+        ] = values;
         Ok(Contents {
             identity_key: Zeroizing::new(identity_key.to_vec()),
             boot_signing_key: Zeroizing::new(boot_signing_key.to_vec()),
-            disk_key: Secret::from_slice(disk_key).ok_or(Error::Corrupt("disk key"))?,
+            disk: Disk {
+                volume_key: Secret::from_slice(volume_key).ok_or(Error::Corrupt("volume key"))?,
+                anchor_salt: (anchor_salt.try_into()).map_err(|_| Error::Corrupt("anchor salt"))?,
+            },
             certificates: Certificates {
                 pk: pk.to_vec(),
                 kek: kek.to_vec(),

@@ -3,15 +3,10 @@
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::certificate::{Certificates, Role, self_signed};
-use crate::secret::Secret;
-
-/// Size of the disk key as base64 text, padding included.
-pub const DISK_KEY_TEXT_SIZE_BYTES: usize = 44;
 
 /// A new chip's number.
 pub fn random_ecid() -> Result<u64, Error> {
@@ -62,11 +57,4 @@ pub fn identity_public_key(pkcs8: &[u8]) -> Result<Vec<u8>, Error> {
         .as_der()
         .map_err(|_| Error::Cryptography("encoding the identity key"))?;
     Ok(public_key.as_ref().to_vec())
-}
-
-/// The disk key as text, without a copy outside the returned buffer.
-pub fn disk_key_text(key: &Secret) -> Zeroizing<[u8; DISK_KEY_TEXT_SIZE_BYTES]> {
-    let mut text = Zeroizing::new([0; DISK_KEY_TEXT_SIZE_BYTES]);
-    Base64::encode(key.expose(), &mut text[..]).expect("the text has exactly this size");
-    text
 }

@@ -6,12 +6,13 @@
 //! - the boot-signing key (RSA-2048), whose certificate is the firmware's `db`;
 //! - the platform and key-exchange certificates (PK, KEK). Their private keys lived only while
 //!   the certificates were made, so nobody can ever enrol another key in this chip's name;
-//! - the disk key, 32 random bytes.
+//! - the volume key, 32 random bytes, made anew by each format of the disk, and beside it the
+//!   anchor, which says what the newest state of that disk is.
 //!
-//! Invariants: private keys leave the vault in one way only, the disk key into the pipe of a
-//! caller; the boot-signing key signs nothing but what [`authenticode`] builds; secret types have
+//! Invariants: one secret leaves the vault, the volume key, to the SSD alone; the boot-signing key signs nothing but what [`authenticode`] builds; secret types have
 //! no `Debug`, `Clone` or `==` and are wiped when dropped; a birth that was cut short leaves a
-//! folder that can be born again, never half a vault.
+//! folder that can be born again, never half a vault; a format that was cut short leaves the old
+//! disk or an empty one, never one disk's key with another's anchor.
 //!
 //! It trusts the kernel, the folder's file system to keep what `fsync` confirmed, and the
 //! [`Seal`] that keeps the store closed. Against whom each seal holds is in
@@ -24,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod anchor;
 mod authenticode;
 mod certificate;
 mod contents;
@@ -34,16 +36,16 @@ mod seal;
 mod secret;
 pub mod store;
 
-pub use error::Error;
+pub use anchor::AnchorFile;
+pub use error::{Error, FormatError};
 pub use folder::StateFolder;
-pub use keys::DISK_KEY_TEXT_SIZE_BYTES;
 pub use seal::{KeyFile, Seal};
 
 use aws_lc_rs::rsa;
-use zeroize::Zeroizing;
 
+use crate::anchor::AnchorKey;
 use crate::certificate::Certificates;
-use crate::contents::Contents;
+use crate::contents::{Contents, Disk};
 use crate::secret::Secret;
 
 /// A chip's keys, unsealed.
@@ -52,7 +54,8 @@ pub struct Vault {
     identity_public_key: Vec<u8>,
     certificates: Certificates,
     boot_signing_key: rsa::KeyPair,
-    disk_key: Secret,
+    volume_key: Secret,
+    anchor_key: AnchorKey,
 }
 
 /// The public half of a vault. All byte strings are DER.
@@ -80,8 +83,9 @@ impl Vault {
         }
         let ecid = keys::random_ecid()?;
         let contents = Contents::generate(ecid)?;
-        store::write(folder, seal, ecid, &contents)?;
-        Vault::from_contents(ecid, contents)
+        let sealing_key = seal.prepare(folder)?;
+        commit(folder, seal.kind(), &sealing_key, ecid, &contents)?;
+        Vault::from_contents(&sealing_key, ecid, contents)
     }
 
     /// Unseals the chip that was born in this folder.
@@ -90,18 +94,43 @@ impl Vault {
     /// [`Error::Unborn`] without a store, [`Error::Sealed`] when the seal's key is missing or
     /// another's, [`Error::Corrupt`] when the store is not what was written.
     pub fn open(folder: &StateFolder, seal: &dyn Seal) -> Result<Vault, Error> {
-        let (ecid, contents) = store::read(folder, seal)?;
-        Vault::from_contents(ecid, contents)
+        // A vault that ended in the middle of a format may have left names that only the cache
+        // knows. What is read here is to be there tomorrow.
+        folder.sync()?;
+        let (sealing_key, ecid, contents) = store::read(folder, seal)?;
+        Vault::from_contents(&sealing_key, ecid, contents)
     }
 
-    fn from_contents(ecid: u64, contents: Contents) -> Result<Vault, Error> {
+    fn from_contents(sealing_key: &Secret, ecid: u64, contents: Contents) -> Result<Vault, Error> {
+        let Disk {
+            volume_key,
+            anchor_salt,
+        } = contents.disk;
         Ok(Vault {
             ecid,
             identity_public_key: keys::identity_public_key(&contents.identity_key)?,
             boot_signing_key: keys::boot_signing_key(&contents.boot_signing_key)?,
             certificates: contents.certificates,
-            disk_key: contents.disk_key,
+            anchor_key: AnchorKey::derive(sealing_key, &anchor_salt, ecid)?,
+            volume_key,
         })
+    }
+
+    /// Forgets the disk: a new volume key, and no anchor. What was written under the old key is
+    /// lost with it.
+    ///
+    /// # Errors
+    /// [`FormatError`] says whether the old disk is still there.
+    pub fn format(&mut self, folder: &StateFolder, seal: &dyn Seal) -> Result<(), FormatError> {
+        let (sealing_key, ecid, mut contents) = store::read(folder, seal)?;
+        if ecid != self.ecid {
+            return Err(Error::Corrupt("another chip's store").into());
+        }
+        contents.disk = Disk::generate()?;
+        commit(folder, seal.kind(), &sealing_key, ecid, &contents)?;
+        *self =
+            Vault::from_contents(&sealing_key, ecid, contents).map_err(FormatError::Uncertain)?;
+        Ok(())
     }
 
     /// The chip's number.
@@ -126,10 +155,45 @@ impl Vault {
         authenticode::sign(digest, &self.boot_signing_key, &self.certificates.db)
     }
 
-    /// The disk key as base64 text, for the pipe of whoever encrypts the disk.
-    pub fn disk_key_text(&self) -> Zeroizing<[u8; DISK_KEY_TEXT_SIZE_BYTES]> {
-        keys::disk_key_text(&self.disk_key)
+    /// The key of everything on the disk's modules, for the SSD.
+    pub fn volume_key(&self) -> &[u8; 32] {
+        self.volume_key.expose()
     }
+
+    /// The disk's anchor file, read from the host's disk.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it is missing or none of its slots is whole.
+    pub fn anchors(&self, folder: &StateFolder) -> Result<AnchorFile, Error> {
+        AnchorFile::open(folder, &self.anchor_key)
+    }
+}
+
+/// Puts new contents and a new, empty anchor file into the folder. The rename of the store is
+/// the one moment that counts: what is prepared before it means nothing to the old store, and
+/// what is left to do after it is done by [`AnchorFile::open`] if it has to be.
+fn commit(
+    folder: &StateFolder,
+    seal_kind: u16,
+    sealing_key: &Secret,
+    ecid: u64,
+    contents: &Contents,
+) -> Result<(), FormatError> {
+    let anchor_key = AnchorKey::derive(sealing_key, &contents.disk.anchor_salt, ecid)?;
+    // First the names that an earlier failed flush may have left to the cache.
+    let prepared = folder
+        .sync()
+        .and_then(|()| anchor::prepare(folder, &anchor_key))
+        .and_then(|()| store::prepare(folder, seal_kind, sealing_key, ecid, contents))
+        .and_then(|()| folder.sync());
+    if let Err(error) = prepared {
+        anchor::discard(folder);
+        store::discard(folder);
+        return Err(error.into());
+    }
+    store::commit(folder)
+        .and_then(|()| anchor::commit(folder))
+        .map_err(FormatError::Uncertain)
 }
 
 /// Lets the cryptographic library fetch entropy and set itself up, so that a confinement applied
@@ -137,3 +201,6 @@ impl Vault {
 pub fn warm_up() -> Result<(), Error> {
     keys::random_ecid().map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Invariants: never printed, copied or compared; on the heap, so that moving it leaves nothing
 //! behind; wiped when dropped. Whoever reads the bytes has to write `expose`.
 
+use aws_lc_rs::hkdf;
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -32,6 +33,17 @@ impl Secret {
         }
         secret.bytes.copy_from_slice(bytes);
         Some(secret)
+    }
+
+    /// Another key, for the purpose that `info` names: HKDF-SHA-256 of this one under `salt`.
+    pub fn derive(&self, salt: &[u8], info: &[&[u8]]) -> Result<Secret, Error> {
+        let mut derived = Secret::zero();
+        hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
+            .extract(self.expose())
+            .expand(info, hkdf::HKDF_SHA256)
+            .and_then(|material| material.fill(&mut derived.bytes[..]))
+            .map_err(|_| Error::Cryptography("deriving a key"))?;
+        Ok(derived)
     }
 
     /// The bytes themselves.

@@ -8,11 +8,10 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hkdf;
 use zeroize::Zeroizing;
 
 use crate::contents::Contents;
-use crate::secret::{KEY_SIZE_BYTES, Secret};
+use crate::secret::Secret;
 use crate::{Error, Seal, StateFolder};
 
 /// The store's name in the state folder.
@@ -20,7 +19,7 @@ pub const STORE_FILE_NAME: &str = "vault.sealed";
 /// The first bytes of a store.
 pub const MAGIC: [u8; 8] = *b"SGVAULT\0";
 /// The format that this code reads and writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Offset of the magic.
 pub const MAGIC_OFFSET: usize = 0;
 /// Offset of the version, 16 bits. All numbers are big-endian.
@@ -44,7 +43,7 @@ pub const CHECK_SUM_SIZE_BYTES: usize = 32;
 /// No store is longer.
 pub const STORE_SIZE_BYTES_MAX: usize = 16 * 1024;
 /// What the sealing key is derived for (HKDF's `info`).
-pub const DERIVATION_LABEL: &[u8] = b"spacegray vault store 1";
+pub const DERIVATION_LABEL: &[u8] = b"spacegray vault store 2";
 
 const NONCE: [u8; 12] = [0; 12];
 
@@ -53,14 +52,14 @@ pub fn exists(folder: &StateFolder) -> Result<bool, Error> {
     folder.has(STORE_FILE_NAME)
 }
 
-/// Seals the contents and writes them durably.
-pub(crate) fn write(
+/// Seals the contents and writes them durably beside the store; [`commit`] puts them in its place.
+pub(crate) fn prepare(
     folder: &StateFolder,
-    seal: &dyn Seal,
+    seal_kind: u16,
+    sealing_key: &Secret,
     ecid: u64,
     contents: &Contents,
 ) -> Result<(), Error> {
-    let sealing_key = seal.prepare(folder)?;
     let mut contents = contents.encode()?;
     let contents_size = u32::try_from(contents.len()).expect("contents are bounded");
 
@@ -69,21 +68,34 @@ pub(crate) fn write(
     let mut store = Vec::with_capacity(STORE_SIZE_BYTES_MAX);
     store.extend_from_slice(&MAGIC);
     store.extend_from_slice(&VERSION.to_be_bytes());
-    store.extend_from_slice(&seal.kind().to_be_bytes());
+    store.extend_from_slice(&seal_kind.to_be_bytes());
     store.extend_from_slice(&contents_size.to_be_bytes());
     store.extend_from_slice(&ecid.to_be_bytes());
     store.extend_from_slice(&salt);
-    let tag = store_key(&sealing_key, &salt)?
+    let tag = store_key(sealing_key, &salt)?
         .seal_in_place_separate_tag(nonce(), Aad::from(&store), &mut contents)
         .map_err(|_| Error::Cryptography("sealing the store"))?;
     store.extend_from_slice(&contents);
     store.extend_from_slice(tag.as_ref());
     store.extend_from_slice(digest(&SHA256, &store).as_ref());
-    folder.write(STORE_FILE_NAME, &store)
+    folder.prepare(STORE_FILE_NAME, &store)
 }
 
-/// Reads and unseals the store: the ECID and the contents.
-pub(crate) fn read(folder: &StateFolder, seal: &dyn Seal) -> Result<(u64, Contents), Error> {
+/// The prepared store is the store from here on.
+pub(crate) fn commit(folder: &StateFolder) -> Result<(), Error> {
+    folder.commit(STORE_FILE_NAME)
+}
+
+/// Puts a prepared store away.
+pub(crate) fn discard(folder: &StateFolder) {
+    folder.discard(STORE_FILE_NAME);
+}
+
+/// Reads and unseals the store: the sealing key, the ECID and the contents.
+pub(crate) fn read(
+    folder: &StateFolder,
+    seal: &dyn Seal,
+) -> Result<(Secret, u64, Contents), Error> {
     let store = folder
         .read(STORE_FILE_NAME, STORE_SIZE_BYTES_MAX)?
         .ok_or(Error::Unborn)?;
@@ -114,23 +126,19 @@ pub(crate) fn read(folder: &StateFolder, seal: &dyn Seal) -> Result<(u64, Conten
     let salt: [u8; SALT_SIZE_BYTES] = field(header, SALT_OFFSET);
 
     let mut plain = Zeroizing::new(vec![0; contents.len()]);
-    store_key(&seal.recall(folder)?, &salt)?
+    let sealing_key = seal.recall(folder)?;
+    store_key(&sealing_key, &salt)?
         .open_separate_gather(nonce(), Aad::from(header), contents, tag, &mut plain)
         .map_err(|_| Error::Sealed("the sealing key is another's"))?;
-    Ok((ecid, Contents::decode(&plain)?))
+    Ok((sealing_key, ecid, Contents::decode(&plain)?))
 }
 
 /// The key of one store: HKDF-SHA-256 of the sealing key under the store's salt.
 fn store_key(sealing_key: &Secret, salt: &[u8; SALT_SIZE_BYTES]) -> Result<LessSafeKey, Error> {
-    let failed = |_| Error::Cryptography("deriving the store's key");
-    let mut key = Zeroizing::new([0; KEY_SIZE_BYTES]);
-    hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
-        .extract(sealing_key.expose())
-        .expand(&[DERIVATION_LABEL], hkdf::HKDF_SHA256)
-        .and_then(|material| material.fill(&mut key[..]))
-        .map_err(failed)?;
+    let key = sealing_key.derive(salt, &[DERIVATION_LABEL])?;
     Ok(LessSafeKey::new(
-        UnboundKey::new(&AES_256_GCM, &key[..]).map_err(failed)?,
+        UnboundKey::new(&AES_256_GCM, key.expose())
+            .map_err(|_| Error::Cryptography("taking the store's key"))?,
     ))
 }
 

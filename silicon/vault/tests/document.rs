@@ -1,11 +1,11 @@
 //! Promise: `docs/vault-store.md` and the constants of the store say the same.
 
-use vault::store::*;
+use vault::{anchor, store::*};
 
-/// The rows of the byte table: offset, size, name, as they stand there.
-fn rows() -> Vec<[String; 3]> {
+/// The rows of a section's byte table: offset, size, name, as they stand there.
+fn rows(section: &str) -> Vec<[String; 3]> {
     include_str!("../../../docs/vault-store.md")
-        .split("## The bytes")
+        .split(&format!("\n## {section}\n"))
         .nth(1)
         .and_then(|rest| rest.split("\n## ").next())
         .expect("the section is there")
@@ -52,7 +52,43 @@ fn byte_table_has_the_constants() {
         ),
     ];
     let expected: Vec<_> = expected.map(|(a, b, c)| [a, b, c.to_owned()]).into();
-    assert_eq!(rows(), expected);
+    assert_eq!(rows("The bytes"), expected);
+}
+
+#[test]
+fn anchor_table_has_the_constants() {
+    let number = |number: usize| number.to_string();
+    let expected = [
+        (anchor::MAGIC_OFFSET, anchor::MAGIC.len(), "magic"),
+        (
+            anchor::VERSION_OFFSET,
+            size_of_val(&anchor::VERSION),
+            "version",
+        ),
+        (anchor::SIZE_OFFSET, 2, "anchor size n"),
+        (anchor::SLOT_OFFSET, 4, "slot"),
+        (anchor::COUNTER_OFFSET, 8, "counter"),
+        (anchor::SEQUENCE_OFFSET, 8, "sequence"),
+    ]
+    .map(|(offset, size, name)| [number(offset), number(size), name.to_owned()]);
+    let rest = [
+        [number(anchor::ANCHOR_OFFSET), "n".into(), "anchor".into()],
+        [
+            format!("{} + n", anchor::ANCHOR_OFFSET),
+            format!("{} - n", anchor::MAC_OFFSET - anchor::ANCHOR_OFFSET),
+            "zero".into(),
+        ],
+        [
+            number(anchor::MAC_OFFSET),
+            number(anchor::MAC_SIZE_BYTES),
+            "MAC".into(),
+        ],
+    ];
+    assert_eq!(rows("The anchor file"), [&expected[..], &rest[..]].concat());
+    assert_eq!(
+        anchor::MAC_OFFSET + anchor::MAC_SIZE_BYTES,
+        anchor::SLOT_SIZE_BYTES
+    );
 }
 
 #[test]
@@ -62,7 +98,16 @@ fn text_has_the_constants() {
         STORE_FILE_NAME.to_owned(),
         String::from_utf8(DERIVATION_LABEL.to_vec()).unwrap(),
         format!("at most {STORE_SIZE_BYTES_MAX} bytes"),
-        format!("version {VERSION}"),
+        format!("format version {VERSION}"),
+        format!("`{}`, the anchor file", anchor::ANCHOR_FILE_NAME),
+        String::from_utf8(anchor::DERIVATION_LABEL.to_vec()).unwrap(),
+        format!("`{}`", anchor::MAGIC[..7].escape_ascii()),
+        format!("1 to {} bytes", anchor::ANCHOR_SIZE_BYTES_MAX),
+        format!(
+            "{} slots of {} bytes",
+            anchor::SLOT_COUNT,
+            anchor::SLOT_SIZE_BYTES
+        ),
     ] {
         assert!(document.contains(&text), "{text}");
     }

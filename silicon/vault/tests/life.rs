@@ -8,6 +8,7 @@ use vault::{Error, KeyFile, StateFolder, Vault};
 
 const STORE: &str = "vault.sealed";
 const KEY: &str = "sealing.key";
+const ANCHOR: &str = "anchor";
 
 fn folder(path: &Path) -> StateFolder {
     StateFolder::take(File::open(path).unwrap()).unwrap()
@@ -40,7 +41,7 @@ fn reopened_vault_is_the_same() {
     assert_eq!(a.ecid, b.ecid);
     assert_eq!(a.identity_public_key, b.identity_public_key);
     assert_eq!((a.pk, a.kek, a.db), (b.pk, b.kek, b.db));
-    assert_eq!(first.disk_key_text(), second.disk_key_text());
+    assert_eq!(first.volume_key(), second.volume_key());
     assert_eq!(first.sign_image(&[1; 32]), second.sign_image(&[1; 32]));
 }
 
@@ -50,7 +51,7 @@ fn two_births_differ() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, two) = (birth(one.path()), birth(two.path()));
     assert_ne!(one.ecid(), two.ecid());
-    assert_ne!(one.disk_key_text(), two.disk_key_text());
+    assert_ne!(one.volume_key(), two.volume_key());
     assert_ne!(
         one.identity().identity_public_key,
         two.identity().identity_public_key
@@ -84,7 +85,7 @@ fn empty_folder_is_unborn() {
     assert_eq!(refusal(place.path()), Error::Unborn);
 }
 
-/// Promise: both files are for their owner alone, and nothing else is left.
+/// Promise: all files are for their owner alone, and nothing else is left.
 #[test]
 fn files_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -99,7 +100,7 @@ fn files_are_private() {
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort();
-    assert_eq!(names, [KEY, STORE]);
+    assert_eq!(names, [ANCHOR, KEY, STORE]);
 }
 
 /// Promise: without its sealing key, or with another's, the store stays closed.
@@ -227,11 +228,21 @@ fn interrupted_birth_can_be_repeated() {
     let donor = born();
     let key = fs::read(donor.path().join(KEY)).unwrap();
     let store = fs::read(donor.path().join(STORE)).unwrap();
-    let leftovers: [&[(&str, &[u8])]; 4] = [
+    let anchor = fs::read(donor.path().join(ANCHOR)).unwrap();
+    let leftovers: [&[(&str, &[u8])]; 5] = [
         &[("sealing.key.new", &key[..7])],
         &[(KEY, &key)],
         &[(KEY, &key), ("vault.sealed.new", &store[..100])],
-        &[(KEY, &key), ("vault.sealed.new", &store)],
+        &[
+            (KEY, &key),
+            ("anchor.new", &anchor),
+            ("vault.sealed.new", &store),
+        ],
+        &[
+            (KEY, &key),
+            ("anchor.new", &anchor[..100]),
+            (ANCHOR, &anchor),
+        ],
     ];
     for left in leftovers {
         let place = tempfile::tempdir().unwrap();
@@ -247,7 +258,7 @@ fn interrupted_birth_can_be_repeated() {
                 .ecid(),
             ecid
         );
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The vault as a process: `vaultd --state-fd N --link-fd N`.
 //!
 //! It is given two open descriptors, the chip's state folder and one end of a socket pair to the
-//! firmware, confines itself, and answers requests until the link closes. It opens nothing by an
-//! absolute path, reads no environment and no terminal.
+//! firmware, confines itself, and answers requests until the link closes. Over that link it may be
+//! given another, to the SSD. It opens nothing by an absolute path, reads no environment and no
+//! terminal.
 //!
 //! Invariants: no request is read before the confinement is complete; a failure prints one line
 //! without anything secret. It trusts whoever started it to pass the right descriptors.
@@ -10,6 +11,7 @@
 mod arguments;
 mod confinement;
 mod service;
+mod ssd;
 
 use std::process::ExitCode;
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), String> {
+    confinement::outlive_file_limits();
     confinement::hide_memory().map_err(|error| format!("hiding the memory: {error}"))?;
     let link = Link::new(arguments.link).map_err(|error| {
         format!("taking the link: {error}; it has to be a SOCK_SEQPACKET socket")

@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         firmware=options.firmware,
         template=options.vars_template,
         vault_program=options.vaultd,
+        ssd_program=options.ssdd,
     )
     try:
         _run(place, birth_source=options.birth)
@@ -94,6 +95,7 @@ def _confine(place: Place) -> None:
         *map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix)),
         ours,
         place.vault_program,
+        place.ssd_program,
         place.firmware,
         place.template,
     )
@@ -109,8 +111,10 @@ def _confine(place: Place) -> None:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m spacegray.chip", description=__doc__)
     parser.add_argument("--name", required=True)
-    for option in ("--state", "--folder", "--run", "--firmware", "--vars-template", "--vaultd"):
+    for option in ("--state", "--folder", "--run", "--firmware", "--vars-template"):
         parser.add_argument(option, required=True, type=Path)
+    for program in ("--vaultd", "--ssdd"):
+        parser.add_argument(program, required=True, type=Path)
     parser.add_argument(
         "--birth",
         metavar="SOURCE",

@@ -12,8 +12,9 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from spacegray.chip.disk import Health
+from spacegray.chip.controller import Opened, Verified
 from spacegray.chip.messages import Front, decode_map, encode_map
+from spacegray.chip.ssd import Health
 from spacegray.errors import SpacegrayError
 from spacegray.links import LinkEvent
 from spacegray.sockets import PeerError, close_all, connect_unix, receive_message, send_message
@@ -96,31 +97,51 @@ class ChipClient:
             return file.read()
 
     def create_disk(self, size_bytes: int) -> None:
-        """Make the encrypted disk of `size_bytes`, a multiple of 512."""
+        """Make the disk of `size_bytes`, a multiple of 4096, where there is none."""
         self._ask({"op": "create_disk", "size_bytes": size_bytes})
 
-    def open_disk(self, front: Front) -> socket.socket:
+    def erase_disk(self, size_bytes: int) -> None:
+        """Make a new empty disk under a new key in place of whatever there is."""
+        self._ask({"op": "erase_disk", "size_bytes": size_bytes})
+
+    def open_disk(self, front: Front, *, strict: bool = False) -> socket.socket:
         """Have the disk served; the returned connection is the only one to it.
 
-        Call `close_disk` when done, after having closed the connection.
+        `strict`: every flush is anchored. Call `close_disk` when done, after having closed the
+        connection.
         """
-        _, descriptors = self._ask({"op": "open_disk", "front": front}, expected=1)
+        request = {"op": "open_disk", "front": front, "strict": strict}
+        _, descriptors = self._ask(request, expected=1)
         return socket.socket(fileno=descriptors[0])
+
+    def serve_disk(self, listener: socket.socket, front: Front = "nbd") -> Opened:
+        """Have the disk served to everyone who connects to `listener`, until `close_disk`."""
+        request = {"op": "open_disk", "front": front}
+        return _convert(self._ask(request, (listener.fileno(),))[0], Opened)
+
+    def check_disk(self) -> Opened:
+        """Open the disk without serving it, for `disk_health` and `verify_disk`."""
+        return _convert(self._ask({"op": "open_disk"})[0], Opened)
 
     def disk_health(self) -> Health:
         """How the disk is."""
         return _convert(self._ask({"op": "disk_health"})[0], Health)
 
+    def verify_disk(self, block: int, count: int) -> Verified:
+        """Read and authenticate the blocks in use among `count` from `block` on."""
+        request = {"op": "verify_disk", "block": block, "count": count}
+        return _convert(self._ask(request)[0], Verified)
+
     def close_disk(self) -> None:
-        """Stop serving the disk; harmless when it is not served."""
+        """Close the disk; harmless when it is not open."""
         self._ask({"op": "close_disk"})
 
-    def prepare_start(self) -> Start:
+    def prepare_start(self, *, strict: bool = False) -> Start:
         """Have everything checked, the disk served, and get what the machine needs.
 
-        For a second start call `close_disk` first.
+        `strict`: every flush of the disk is anchored. For a second start call `close_disk` first.
         """
-        fields, descriptors = self._ask({"op": "prepare_start"}, expected=3)
+        fields, descriptors = self._ask({"op": "prepare_start", "strict": strict}, expected=3)
         try:
             links = _convert(fields.get("links"), tuple[LinkEvent, ...])
             version = _convert(fields.get("firmware_version"), str)

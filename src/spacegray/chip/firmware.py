@@ -6,6 +6,8 @@ parts dies it says so once and ends, for half a chip is none.
 """
 
 import base64
+import os
+import socket
 import textwrap
 import time
 from collections.abc import Callable
@@ -17,8 +19,9 @@ import msgspec
 
 from spacegray import __version__
 from spacegray.chip import authenticode, images, manifest, messages, variables
-from spacegray.chip.disk import Disk
+from spacegray.chip.controller import Opened, listens
 from spacegray.chip.part import Part, Watcher
+from spacegray.chip.ssd import Ssd
 from spacegray.chip.vault import Vault, VaultRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.links import LinkEvent
@@ -27,6 +30,11 @@ from spacegray.sockets import PeerError, close_all
 SEAL: Final = "keyfile"
 """What the vault's store is sealed with; the only kind there is so far."""
 
+_DESCRIPTORS: Final[dict[type, tuple[int, ...]]] = {
+    messages.SignImage: (1,),
+    messages.OpenDisk: (0, 1),
+}
+"""How many descriptors come with a request; none with those not listed."""
 _PEM_COLUMNS = 64
 
 
@@ -41,6 +49,7 @@ class Place:
     firmware: Path
     template: Path
     vault_program: Path
+    ssd_program: Path
 
 
 @dataclass
@@ -65,19 +74,22 @@ class Firmware:
             watcher=watcher,
             ended=self._part_ended("the vault", "chip"),
         )
-        self._disk = Disk(
+        self._disk = Ssd(
             place.folder,
             place.run,
-            release_key=self._vault.release_disk_key,
+            program=place.ssd_program,
+            attach=self._vault.attach_ssd,
             watcher=watcher,
-            ended=self._part_ended("the disk's storage daemon", "disk"),
+            ended=self._part_ended("the disk's controller", "disk"),
         )
         self._handlers: dict[type, Callable[[Any, list[int]], Reply]] = {
             messages.Show: self._show,
             messages.SignImage: self._sign_image,
             messages.CreateDisk: self._create_disk,
+            messages.EraseDisk: self._erase_disk,
             messages.OpenDisk: self._open_disk,
             messages.DiskHealth: self._disk_health,
+            messages.VerifyDisk: self._verify_disk,
             messages.CloseDisk: self._close_disk,
             messages.PrepareStart: self._prepare_start,
         }
@@ -130,9 +142,10 @@ class Firmware:
 
         Raises SpacegrayError when it cannot be done, PeerError for descriptors it did not want.
         """
-        wanted = 1 if isinstance(request, messages.SignImage) else 0
-        if len(descriptors) != wanted:
-            raise PeerError(f"{wanted} descriptors belong to this operation")
+        wanted = _DESCRIPTORS.get(type(request), (0,))
+        if len(descriptors) not in wanted:
+            numbers = " or ".join(map(str, wanted))
+            raise PeerError(f"{numbers} descriptors belong to this operation")
         return self._handlers[type(request)](request, descriptors)
 
     def stop(self) -> None:
@@ -187,8 +200,31 @@ class Firmware:
         self._disk.create(request.size_bytes)
         return Reply()
 
-    def _open_disk(self, request: messages.OpenDisk, _: list[int]) -> Reply:
-        return Reply({}, [self._disk.start(request.front).detach()])
+    def _erase_disk(self, request: messages.EraseDisk, _: list[int]) -> Reply:
+        self._disk.erase(request.size_bytes)
+        return Reply()
+
+    def _open_disk(self, request: messages.OpenDisk, descriptors: list[int]) -> Reply:
+        if descriptors and (request.front is None or not listens(descriptors[0])):
+            raise PeerError("a front is served on a listening unix socket")
+        opened = self._disk.open(strict=request.strict)
+        fields = msgspec.to_builtins(opened)
+        if request.front is None:
+            return Reply(fields)
+        try:
+            if descriptors:
+                with socket.socket(fileno=os.dup(descriptors[0])) as listener:
+                    self._disk.serve(request.front, listener)
+                return Reply(fields)
+            connection = self._disk.serve(request.front)
+        except BaseException:
+            self._disk.stop()
+            raise
+        assert connection is not None
+        return Reply(fields, [connection.detach()])
+
+    def _verify_disk(self, request: messages.VerifyDisk, _: list[int]) -> Reply:
+        return Reply(msgspec.to_builtins(self._disk.verify(request.block, request.count)))
 
     def _disk_health(self, _: messages.DiskHealth, __: list[int]) -> Reply:
         return Reply(msgspec.to_builtins(self._disk.health()))
@@ -197,7 +233,7 @@ class Firmware:
         self._disk.stop()
         return Reply()
 
-    def _prepare_start(self, _: messages.PrepareStart, __: list[int]) -> Reply:
+    def _prepare_start(self, request: messages.PrepareStart, _: list[int]) -> Reply:
         place, remembered = self._place, self._manifest
         events = [_seen("chip", f"vault open, ECID {remembered.ecid}")]
         descriptors: list[int] = []
@@ -215,8 +251,9 @@ class Firmware:
             events.append(
                 _seen("firmware", f"SHA-256 {firmware.sha256[: manifest.SHOWN_DIGITS]}… as born")
             )
-            descriptors.append(self._disk.start("vhost-user-blk").detach())
-            events.append(_seen("disk", f"{self._disk.path.name} open"))
+            connection, opened = self._disk.start("vhost-user-blk", strict=request.strict)
+            descriptors.append(connection.detach())
+            events.append(_seen("disk", _opened(opened, strict=request.strict)))
         except BaseException:
             close_all(descriptors)
             raise
@@ -231,6 +268,15 @@ class Firmware:
 
 def _seen(link: str, detail: str) -> LinkEvent:
     return LinkEvent(link=link, status="ok", detail=detail, at=time.time())
+
+
+def _opened(opened: Opened, *, strict: bool) -> str:
+    words = ["both modules open, newest state"]
+    if opened.recovered:
+        words.append("recovered after a power cut")
+    if strict:
+        words.append("strict")
+    return ", ".join(words)
 
 
 def _pem(der: bytes) -> str:

@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from spacegray import files, process
 from spacegray.chip.client import ChipClient
+from spacegray.chip.controller import PROGRAM_NAME
 from spacegray.chip.images import FIRMWARE_NAME, TEMPLATE_NAME
 from spacegray.errors import SpacegrayError
 from spacegray.paths import WorkstationPaths
@@ -24,9 +25,10 @@ FAILURE_PREFIX: Final = "chip: link "
 """How the last line begins that a failed chip says on standard error."""
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 45.0
-"""More than the chip gives its storage daemon to write its caches out."""
+"""More than the chip gives its disk to close."""
 VAULT_NAME: Final = "vaultd"
 VAULT_VARIABLE: Final = "SPACEGRAY_VAULTD"
+SSD_VARIABLE: Final = "SPACEGRAY_SSDD"
 
 _FAILURE = re.compile(rf"{FAILURE_PREFIX}([a-z]+) failed: (.*?): (.*); (.*)")
 _FAILURE_TAIL_BYTES = 4096
@@ -37,24 +39,32 @@ def find_vaultd() -> Path:
 
     Raises SpacegrayError when it is nowhere.
     """
-    if override := os.environ.get(VAULT_VARIABLE):
+    return _find(VAULT_NAME, VAULT_VARIABLE)
+
+
+def find_ssdd() -> Path:
+    """The disk controller's program, likewise: SPACEGRAY_SSDD, beside Python, as built."""
+    return _find(PROGRAM_NAME, SSD_VARIABLE)
+
+
+def _find(name: str, variable: str) -> Path:
+    if override := os.environ.get(variable):
         return Path(override)
-    places = tuple(_vault_places())
+    places = tuple(folder / name for folder in _program_folders())
     for place in places:
         if os.access(place, os.X_OK):
             return place
     raise SpacegrayError(
-        "looking for the vault",
-        f"no program {VAULT_NAME} in {' or '.join(str(place.parent) for place in places)}",
+        "looking for the chip's programs",
+        f"no program {name} in {' or '.join(str(place.parent) for place in places)}",
         "run `./run doctor`, which builds it",
         link="chip",
     )
 
 
-def _vault_places() -> Iterator[Path]:
-    yield Path(sysconfig.get_path("scripts")) / VAULT_NAME
-    checkout = Path(__file__).resolve().parents[3]
-    yield checkout / ".build" / "silicon" / "release" / VAULT_NAME
+def _program_folders() -> Iterator[Path]:
+    yield Path(sysconfig.get_path("scripts"))
+    yield Path(__file__).resolve().parents[3] / ".build" / "silicon" / "release"
 
 
 @dataclass
@@ -126,6 +136,7 @@ def launch(
     *,
     birth_source: str | None = None,
     vaultd: Path | None = None,
+    ssdd: Path | None = None,
     log: Path | None = None,
     timeout_seconds: float = READY_SECONDS,
 ) -> ChipProcess:
@@ -147,6 +158,7 @@ def launch(
         f"--firmware={paths.folder / FIRMWARE_NAME}",
         f"--vars-template={paths.folder / TEMPLATE_NAME}",
         f"--vaultd={vaultd or find_vaultd()}",
+        f"--ssdd={ssdd or find_ssdd()}",
     ]
     if birth_source is not None:
         command.append(f"--birth={birth_source}")

@@ -12,11 +12,18 @@ import msgspec
 from spacegray.sockets import PeerError
 
 DEPTH_LIMIT: Final = 4
-SECTOR_BYTES: Final = 512
-DISK_LIMIT_BYTES: Final = 16 * 1000**4
+DISK_BLOCK_BYTES: Final = 4096
+DISK_LEAST_BYTES: Final = 16 * 1024**2
+DISK_LIMIT_BYTES: Final = 4 * 1024**4
+DISK_LIMIT_BLOCKS: Final = DISK_LIMIT_BYTES // DISK_BLOCK_BYTES
 
 Front = Literal["nbd", "vhost-user-blk"]
 """What a served disk looks like to its user: restoring speaks NBD, the machine vhost-user."""
+
+Size = Annotated[
+    int,
+    msgspec.Meta(ge=DISK_LEAST_BYTES, le=DISK_LIMIT_BYTES, multiple_of=DISK_BLOCK_BYTES),
+]
 
 _TAGS: Final = (*range(6), 25, *range(28, 38), 100, 256, *range(258, 262), 1004, 43000, 55799)
 
@@ -34,37 +41,68 @@ class SignImage(_Request, tag="sign_image"):
 
 
 class CreateDisk(_Request, tag="create_disk"):
-    """Make the encrypted disk."""
+    """Make the disk where there is none."""
 
-    size_bytes: Annotated[int, msgspec.Meta(gt=0, le=DISK_LIMIT_BYTES, multiple_of=SECTOR_BYTES)]
+    size_bytes: Size
+
+
+class EraseDisk(_Request, tag="erase_disk"):
+    """Make a new empty disk under a new key in place of whatever there is."""
+
+    size_bytes: Size
 
 
 class OpenDisk(_Request, tag="open_disk"):
-    """Serve the disk; the reply brings a connected socket."""
+    """Open the disk and serve it, on the listening socket that comes with the message.
 
-    front: Front
+    Without one the reply brings a connected socket; without a front it is open, not served.
+    """
+
+    front: Front | None = None
+    strict: bool = False
 
 
 class DiskHealth(_Request, tag="disk_health"):
     """How is the disk."""
 
 
+class VerifyDisk(_Request, tag="verify_disk"):
+    """Read and authenticate a part of the open disk, for a fraction of a second."""
+
+    block: Annotated[int, msgspec.Meta(ge=0, le=DISK_LIMIT_BLOCKS)]
+    count: Annotated[int, msgspec.Meta(ge=1, le=DISK_LIMIT_BLOCKS)]
+
+
 class CloseDisk(_Request, tag="close_disk"):
-    """Stop serving the disk; everything written is on the host's disk afterwards."""
+    """Close the disk; everything written is on the host's disk afterwards."""
 
 
 class PrepareStart(_Request, tag="prepare_start"):
     """Check everything and hand over what the machine needs to start."""
 
+    strict: bool = False
 
-Request = Show | SignImage | CreateDisk | OpenDisk | DiskHealth | CloseDisk | PrepareStart
+
+Request = (
+    Show
+    | SignImage
+    | CreateDisk
+    | EraseDisk
+    | OpenDisk
+    | DiskHealth
+    | VerifyDisk
+    | CloseDisk
+    | PrepareStart
+)
 
 OPERATIONS: Final = (
     "show",
     "sign_image",
     "create_disk",
+    "erase_disk",
     "open_disk",
     "disk_health",
+    "verify_disk",
     "close_disk",
     "prepare_start",
 )

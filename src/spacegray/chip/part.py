@@ -1,4 +1,4 @@
-"""A part of the chip that is a process of its own: the vault, the disk's storage daemon.
+"""A part of the chip that is a process of its own: the vault, the disk's controller.
 
 Invariants: a part dies with the chip; its end is noticed by the kernel's word (a pidfd), not
 by asking now and then; of what it says on standard error only the last `TAIL_BYTES` are kept.

@@ -1,8 +1,8 @@
-"""The client of the vault: asks, and hands a pipe over for the disk's key to run through.
+"""The client of the vault: asks, and links the SSD's controller to it.
 
 One CBOR map per packet on a SOCK_SEQPACKET pair, docs/vault-protocol.md. No key ever comes
-back over this link: the disk key goes from the vault into the pipe it is given, signatures
-and certificates are public.
+back over this link: the volume key goes over a pair of its own from the vault to the SSD's
+controller, and no end of that pair stays here. Signatures and certificates are public.
 """
 
 import array
@@ -31,6 +31,7 @@ _HELP: Final = {
     "sealed": "put the chip's state folder back as it was; without its sealing key the disk "
     "cannot be opened",
     "corrupt": "put the chip's state folder back from a backup",
+    "attached": "stop what uses the disk, then try again",
     "exists": "choose another name, or delete that workstation first",
 }
 
@@ -121,9 +122,19 @@ class Vault:
         reply = self._ask("signing an image", {"op": "sign_image", "digest": digest})
         return _bytes(reply, "signature")
 
-    def release_disk_key(self, pipe: int) -> None:
-        """Have the key written into `pipe`, which the vault closes afterwards."""
-        self._ask("releasing the disk's key", {"op": "release_disk_key"}, (pipe,))
+    def attach_ssd(self, new_key: bool) -> int:
+        """Open a link to the vault for the SSD's controller, which may have the key over it.
+
+        With `new_key` the disk's key is replaced and its anchor forgotten first: what was written
+        is lost for good. Returns the descriptor of the link's other end, to be given away and
+        closed. Raises VaultRefusalError `attached` while an earlier controller has its link.
+        """
+        doing = "erasing the disk's key" if new_key else "giving the disk its key"
+        far_end, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far_end, ours:
+            request = {"op": "attach_ssd", "format": new_key}
+            self._ask(doing, request, (ours.fileno(),))
+            return far_end.detach()
 
     def stop(self) -> None:
         """Close the link, upon which the vault ends."""

@@ -1,13 +1,15 @@
 """The verbs. Each reads its words and calls what does the work; no logic of its own."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from spacegray import spec as specs
-from spacegray.cli import everyday, measuring, showing
+from spacegray.cli import disk, everyday, measuring, showing
 from spacegray.errors import UsageError
+from spacegray.workstation import image
 from spacegray.workstation.api import START_SECONDS, STOP_SECONDS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,6 +74,20 @@ def format_option(function: F) -> F:
         type=click.Choice(("table", "json")),
         default="table",
         help="Table or JSON.",
+    )(function)
+
+
+def yes_option(function: F) -> F:
+    """For everything that would ask before it destroys something."""
+    return click.option("--yes", "-y", is_flag=True, help="Ask nothing.")(function)
+
+
+def image_format_option(function: F) -> F:
+    """For disk images."""
+    return click.option(
+        "--image-format",
+        type=click.Choice(image.FORMATS),
+        help="The image's format; else the one that its name ends in, else raw.",
     )(function)
 
 
@@ -144,7 +160,7 @@ def restart(name: str, accel: str | None, timeout: float) -> None:
 
 @app.command()
 @name_argument
-@click.option("--yes", "-y", is_flag=True, help="Ask nothing.")
+@yes_option
 def delete(name: str, yes: bool) -> None:
     """Remove a workstation with its disk, its keys and all that was on it."""
     everyday.delete(name, ask=not yes)
@@ -195,6 +211,63 @@ def logs(name: str, follow: bool, kind: str, format_: str) -> None:
     showing.logs(name, kind=kind, follow=follow, as_json=format_ == "json")
 
 
+@app.group()
+def ssd() -> None:
+    """The SSD: what it says of itself, and whether all of it is sound."""
+
+
+@ssd.command("show")
+@name_argument
+@format_option
+def ssd_show(name: str, format_: str) -> None:
+    """What the SSD says of itself: room, wear, errors, health."""
+    disk.show(name, as_json=format_ == "json")
+
+
+@ssd.command("verify")
+@name_argument
+@format_option
+def ssd_verify(name: str, format_: str) -> int:
+    """Read and authenticate everything; exit status 1 where something is bad."""
+    return disk.verify(name, as_json=format_ == "json")
+
+
+@app.command("target-disk")
+@name_argument
+@click.option("--socket", metavar="PATH", required=True, help="The unix socket to be made.")
+def target_disk(name: str, socket: str) -> None:
+    """Serve the plain disk of a machine that is off over NBD, until Ctrl-C."""
+    disk.target(name, Path(socket))
+
+
+@app.command("export")
+@name_argument
+@click.argument("file")
+@image_format_option
+@yes_option
+def export_(name: str, file: str, image_format: str | None, yes: bool) -> None:
+    """Copy the plain disk of a machine that is off into an image."""
+    disk.export(name, Path(file), image_format, replace=yes)
+
+
+@app.command("import")
+@name_argument
+@click.argument("file")
+@image_format_option
+@yes_option
+def import_(name: str, file: str, image_format: str | None, yes: bool) -> None:
+    """Put an image in place of all that is on the disk of a machine that is off."""
+    disk.import_(name, Path(file), image_format, ask=not yes)
+
+
+@app.command()
+@name_argument
+@yes_option
+def erase(name: str, yes: bool) -> None:
+    """Make all that is on the disk unreadable, at once; what is left is an empty disk."""
+    disk.erase(name, ask=not yes)
+
+
 @app.command()
 @format_option
 def doctor(format_: str) -> None:
@@ -218,6 +291,43 @@ def bench() -> None:
 def boot(edition: str, runs: int, accel: str | None, mirror: str | None, format_: str) -> None:
     """Power-on to login, with the chip and without, in turns."""
     measuring.boot(edition, runs=runs, accel=accel, mirror=mirror, as_json=format_ == "json")
+
+
+@bench.command("ssd")
+@click.option(
+    "--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of each."
+)
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    metavar="DIR",
+    help="Measure here (may be repeated); else on tmpfs and where the state lies.",
+)
+@click.option("--aged", is_flag=True, help="Also a disk overwritten at random, against a new one.")
+@click.option("--beyond", is_flag=True, help="Also more than the index cache covers.")
+@click.option("--guest", is_flag=True, help="Also as a guest sees it, over vhost-user-blk.")
+@click.option("--quick", is_flag=True, help="One short round on small images: for a try.")
+@format_option
+def bench_ssd(
+    runs: int,
+    folders: tuple[str, ...],
+    aged: bool,
+    beyond: bool,
+    guest: bool,
+    quick: bool,
+    format_: str,
+) -> None:
+    """The disk's speed beside servers without its protection, in turns."""
+    measuring.ssd(
+        runs=runs,
+        quick=quick,
+        folders=folders,
+        aged=aged,
+        beyond=beyond,
+        guest=guest,
+        as_json=format_ == "json",
+    )
 
 
 def run(words: list[str]) -> int:

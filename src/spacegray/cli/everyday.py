@@ -107,19 +107,23 @@ def restart(name: str, *, accelerator: str | None, timeout_seconds: float) -> No
 def delete(name: str, *, ask: bool) -> None:
     """Remove a workstation for good."""
     workstation = Workstation.find(Paths.current(), name)
-    if ask:
-        if not sys.stdin.isatty():
-            raise UsageError(
-                f"deleting {name}",
-                "this destroys its disk and its keys, and nobody is there to confirm",
-                "give --yes",
-            )
-        answer = input(f"Delete {name}, its disk and its keys, for good? Type its name: ")
-        if answer.strip() != name:
-            print("nothing was deleted")
-            return
+    if ask and not confirmed(
+        f"deleting {name}",
+        "this destroys its disk and its keys",
+        f"Delete {name}, its disk and its keys, for good? Type its name: ",
+        name,
+    ):
+        print("nothing was deleted")
+        return
     workstation.delete()
     print(f"{name} is deleted")
+
+
+def confirmed(doing: str, harm: str, question: str, name: str) -> bool:
+    """Whether somebody typed the name; raises UsageError where nobody is there to be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError(doing, f"{harm}, and nobody is there to confirm", "give --yes")
+    return input(question).strip() == name
 
 
 def open_console(name: str, *, headless: bool) -> None:

@@ -94,7 +94,7 @@ def _summary(facts: dict[str, Any]) -> list[tuple[str, object]]:
     secure = {True: "on, says the guest's firmware", False: "OFF", None: "unknown while off"}
     reason = f" ({facts['reason']})" if facts["reason"] else ""
     rows: list[tuple[str, object]] = [
-        ("state", facts["state"] + reason),
+        ("state", facts["state"] + reason + (f" ({busy})" if (busy := facts["busy"]) else "")),
         ("secure boot", secure[facts["secure_boot"]]),
         ("ecid", facts["ecid"]),
         ("edition", facts["edition"]),

@@ -30,8 +30,8 @@ MEMORY_STEP_MB: Final = 64
 HOST_SHARE: Final = 2
 """At most one part in this many of the host's available memory goes to one machine."""
 
-DISK_QUEUES: Final = 1
-"""Request queues of the disk; its back end offers as many."""
+DISK_QUEUES_LIMIT: Final = 16
+"""The disk has a request queue for each processor, up to this many; its back end offers as many."""
 
 GUEST_PORT: Final = "org.spacegray.guest"
 AGENT_PORT: Final = "org.qemu.guest_agent.0"
@@ -60,6 +60,11 @@ class Board:
     processor: str
     graphics: Graphics
     ordered_cores: int
+
+    @property
+    def disk_queues(self) -> int:
+        """Request queues of the disk."""
+        return min(self.cores, DISK_QUEUES_LIMIT)
 
     def summary(self) -> dict[str, Any]:
         """What is given, by the names of the spec's fields, for people and JSON."""
@@ -141,7 +146,8 @@ def command(board: Board, descriptors: Descriptors, identity: Identity) -> list[
         *_common(board, descriptors, identity, secure=True),
         *arguments.channel("disk", descriptors.disk),
         "-device",
-        f"vhost-user-blk-pci,chardev=disk,num-queues={DISK_QUEUES},bootindex=0,disable-legacy=on",
+        f"vhost-user-blk-pci,chardev=disk,num-queues={board.disk_queues},bootindex=0,"
+        "disable-legacy=on",
     ]
 
 
@@ -157,7 +163,8 @@ def plain_command(board: Board, descriptors: Descriptors, identity: Identity) ->
         f"driver=raw,node-name=disk,discard=unmap,file.driver=file,"
         f"file.filename=/dev/fdset/{arguments.DISK_SET}",
         "-device",
-        f"virtio-blk-pci,drive=disk,num-queues={DISK_QUEUES},bootindex=0,disable-legacy=on,"
+        f"virtio-blk-pci,drive=disk,num-queues={board.disk_queues},bootindex=0,"
+        f"disable-legacy=on,"
         f"logical_block_size={arguments.SECTOR_BYTES},"
         f"physical_block_size={arguments.BLOCK_BYTES}",
     ]

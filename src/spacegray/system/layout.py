@@ -1,8 +1,8 @@
 """The disk: four partitions, and exactly which bytes a restore has to write.
 
 Invariants: nothing is written that holds no information, so that a disk of terabytes stays thin;
-nothing is expected of areas that were not written, which read as noise. The table of partitions
-is in docs/system-image.md, which a test compares with PARTITIONS.
+nothing is expected of areas that were not written. The table of partitions is in
+docs/system-image.md, which a test compares with PARTITIONS.
 """
 
 import os

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from spacegray import process, spec
+from spacegray.chip.modules import Modules
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.files import locked, make_private
 from spacegray.machine.accelerator import choose
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress, Silent
-from spacegray.workstation import control, create, events, state
+from spacegray.workstation import control, create, events, hold, state
 from spacegray.workstation.events import Event
 from spacegray.workstation.state import ALIVE, Record
 
@@ -78,6 +79,7 @@ class Workstation:
         return {
             "name": self.name,
             "state": record.state,
+            "busy": hold.holder(self.at),
             "reason": record.reason,
             "link": record.link,
             "since": record.since,
@@ -124,6 +126,16 @@ class Workstation:
         """
         if self.record().state == "running":
             return
+        doing = f"starting {self.name}"
+        if self.installed.empty:
+            raise SpacegrayError(
+                doing,
+                "its disk is empty (erased, or an import was not finished)",
+                f"`import {self.name} FILE` brings a copy back, or delete it and create it again",
+                link="disk",
+            )
+        if self.record().state not in ALIVE:
+            hold.await_free(self.at, doing)
         chosen = choose(self._paths, accelerator)
         (progress or Silent()).note(f"accelerator: {chosen.name} ({chosen.reason})")
         make_private(self.at.run)
@@ -162,6 +174,7 @@ class Workstation:
     def delete(self) -> None:
         """Switch it off and remove it, its disk and its chip."""
         self.stop(timeout_seconds=0)
+        hold.await_free(self.at, f"deleting {self.name}")
         with locked(self.at.lock, timeout_seconds=SUPERVISOR_SECONDS) as held:
             if not held:
                 raise SpacegrayError(
@@ -226,6 +239,7 @@ class Workstation:
             raise SpacegrayError(
                 doing + link, record.reason, f"see `logs {self.name}`", link=record.link
             )
+        hold.await_free(self.at, doing)
         raise SpacegrayError(doing, record.reason or "it was switched off", "start it again")
 
     def _await_end(self, timeout_seconds: float) -> None:
@@ -244,8 +258,8 @@ class Workstation:
 
 
 def _allocated(at: WorkstationPaths) -> int:
-    """What the disk takes on the host, in bytes (stat's blocks are of 512 bytes)."""
+    """What the disk takes on the host, in bytes."""
     try:
-        return sum(path.stat().st_blocks * 512 for path in at.folder.glob("flash*"))
+        return sum(module.allocated_bytes for module in Modules(at.folder).found())
     except OSError:
         return 0

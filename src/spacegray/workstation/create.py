@@ -42,6 +42,8 @@ class Installed(msgspec.Struct, kw_only=True, frozen=True):
     root_hash: str
     kernel: str
     disk_bytes: int
+    empty: bool = False
+    """The disk was erased, or is being imported: there is nothing to start on it."""
     partitions: list[dict[str, Any]]
 
 
@@ -51,6 +53,12 @@ def installed(at: WorkstationPaths) -> Installed | None:
         return msgspec.json.decode(at.installed.read_bytes(), type=Installed)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def note_empty(at: WorkstationPaths, record: Installed, *, empty: bool) -> None:
+    """Remember, durably, whether there is anything on the disk."""
+    changed = msgspec.structs.replace(record, empty=empty)
+    write_atomically(at.installed, msgspec.json.encode(changed))
 
 
 def create(

@@ -144,7 +144,9 @@ class Start:
         with contextlib.ExitStack() as handed_over:
             for pair in (self._serial, self._guest, self._monitor, self._agent):
                 handed_over.callback(pair.theirs.close)
-            started = handed_over.enter_context(self._mailbox.prepare_start())
+            started = handed_over.enter_context(
+                self._mailbox.prepare_start(strict=self._spec.strict)
+            )
             for event in started.links:
                 self._journal.link(event.link, event.status, event.detail, at=event.at)
             descriptors = boards.Descriptors(

@@ -1,4 +1,4 @@
-"""The chip as a process, with the real vault and the real storage daemon."""
+"""The chip as a process, with the real vault and the real controller of the disk."""
 
 import hashlib
 import os
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from spacegray.chip.authenticode import parse
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess, launch
+from spacegray.chip.modules import NAMES
 from spacegray.errors import SpacegrayError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
@@ -183,11 +184,16 @@ def test_a_changed_byte_breaks_the_link_firmware(
     client.prepare_start().close()
 
 
-def test_another_chips_disk_breaks_the_link_disk(tmp_path: Path, at: WorkstationPaths) -> None:
+def test_a_disk_without_the_chip_it_was_made_by_breaks_the_link_disk(
+    tmp_path: Path, at: WorkstationPaths
+) -> None:
     other = workstation(tmp_path)
     with launch(other, birth_source="host") as chip, chip.client() as client:
-        shutil.copy(at.folder / "flash.luks", other.folder)
-        assert refused(client.prepare_start).link == "disk"
+        for name in NAMES:
+            shutil.copy(at.folder / name, other.folder)
+        error = refused(client.prepare_start)
+    assert error.link == "disk"
+    assert "the chip remembers no disk" in str(error)
 
 
 @pytest.mark.parametrize("name", ["sealing.key", "vault.sealed", "chip.json"])
@@ -209,7 +215,7 @@ def test_all_of_another_vault_is_still_another_chip(tmp_path: Path, at: Workstat
     assert "the vault is that of the chip" in str(refused(lambda: launch(other)))
 
 
-@pytest.mark.parametrize(("program", "link"), [("vaultd", "chip"), ("qemu-storage", "disk")])
+@pytest.mark.parametrize(("program", "link"), [("vaultd", "chip"), ("ssdd", "disk")])
 def test_a_killed_part_ends_the_chip_which_names_it(
     chip: ChipProcess, program: str, link: str
 ) -> None:
@@ -226,7 +232,7 @@ def test_a_killed_part_ends_the_chip_which_names_it(
 def test_a_killed_chip_takes_its_parts_along(chip: ChipProcess) -> None:
     with chip.client() as client, client.open_disk("nbd"):
         parts = psutil.Process(chip.process.pid).children()
-        assert len(parts) == 2
+        assert {each.name() for each in parts} == {"vaultd", "ssdd"}
         chip.process.kill()
         _, alive = psutil.wait_procs(parts, timeout=NOTICE_SECONDS)
     assert not alive
@@ -260,7 +266,7 @@ def test_a_chip_dies_with_its_parent(at: WorkstationPaths) -> None:
 def test_stopping_closes_the_disk_in_order(at: WorkstationPaths) -> None:
     with launch(at) as chip, chip.client() as client:
         disk = NbdClient(client.open_disk("nbd"))
-        disk.write(0, b"kept")
+        disk.write(0, b"kept".ljust(512))
         chip.stop()
         assert chip.failure() is None
     assert not at.mailbox.exists()
@@ -269,7 +275,7 @@ def test_stopping_closes_the_disk_in_order(at: WorkstationPaths) -> None:
         chip.client() as client,
         NbdClient(client.open_disk("nbd")) as disk,
     ):
-        assert disk.read(0, 4) == b"kept"
+        assert disk.read(0, 512).rstrip() == b"kept"
 
 
 def test_the_log_has_why_it_could_not_start(at: WorkstationPaths, tmp_path: Path) -> None:
@@ -293,3 +299,14 @@ def test_the_chip_reaches_only_its_own_files(chip: ChipProcess) -> None:
     """Promise: confined by Landlock (where the kernel has it) and without new privileges."""
     status = Path(f"/proc/{chip.process.pid}/status").read_text()
     assert "NoNewPrivs:\t1" in status
+
+
+@pytest.mark.parametrize("program", ["vaultd", "ssdd"])
+def test_what_holds_a_key_is_confined(chip: ChipProcess, program: str) -> None:
+    """Promise: a filter on its system calls, no new privileges, no children."""
+    with chip.client() as client, client.open_disk("nbd"):
+        confined = part(chip, program)
+        status = Path(f"/proc/{confined.pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
+        assert not confined.children()

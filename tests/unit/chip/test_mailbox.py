@@ -96,7 +96,7 @@ def open_nulls() -> int:
     All other descriptors are left out: those of earlier tests close whenever Python's collector
     comes round to them.
     """
-    null, count = os.stat("/dev/null").st_rdev, 0
+    null, count = Path("/dev/null").stat().st_rdev, 0
     for entry in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the one of the listing itself is gone again
             count += os.fstat(int(entry)).st_rdev == null

@@ -29,7 +29,10 @@ PLAIN = st.recursive(
         ({"op": "show"}, messages.Show),
         ({"op": "sign_image"}, messages.SignImage),
         ({"op": "create_disk", "size_bytes": 10**12}, messages.CreateDisk),
-        ({"op": "open_disk", "front": "nbd"}, messages.OpenDisk),
+        ({"op": "erase_disk", "size_bytes": 16 * 1024**2}, messages.EraseDisk),
+        ({"op": "open_disk"}, messages.OpenDisk),
+        ({"op": "open_disk", "front": "nbd", "strict": True}, messages.OpenDisk),
+        ({"op": "verify_disk", "block": 0, "count": 2**30}, messages.VerifyDisk),
         ({"op": "disk_health"}, messages.DiskHealth),
         ({"op": "close_disk"}, messages.CloseDisk),
         ({"op": "prepare_start"}, messages.PrepareStart),
@@ -52,8 +55,16 @@ def test_each_operation_is_understood(fields: dict[str, Any], kind: type) -> Non
         {"op": "create_disk", "size_bytes": True},
         {"op": "create_disk", "size_bytes": 0},
         {"op": "create_disk", "size_bytes": -512},
-        {"op": "create_disk", "size_bytes": 513},
+        {"op": "create_disk", "size_bytes": 16 * 1024**2 - 4096},
+        {"op": "create_disk", "size_bytes": 16 * 1024**2 + 512},
+        {"op": "create_disk", "size_bytes": 4 * 1024**4 + 4096},
         {"op": "create_disk", "size_bytes": 2**70},
+        {"op": "erase_disk"},
+        {"op": "open_disk", "strict": 1},
+        {"op": "verify_disk", "block": -1, "count": 1},
+        {"op": "verify_disk", "block": 0, "count": 0},
+        {"op": "verify_disk", "block": 0, "count": 2**30 + 1},
+        {"op": "prepare_start", "strict": "yes"},
         {"op": "open_disk", "front": "fuse"},
         {"op": "open_disk", "front": b"nbd"},
     ],
@@ -119,6 +130,8 @@ def test_document_states_the_limits() -> None:
     assert f"within {mailbox.MESSAGE_SECONDS:.0f} seconds" in DOCUMENT
     assert f"at most {messages.DEPTH_LIMIT} levels" in DOCUMENT
     assert f"at most {authenticode.IMAGE_LIMIT_BYTES // 1024**2} MiB" in DOCUMENT
-    assert messages.DISK_LIMIT_BYTES == 16 * 10**12
+    assert f"{messages.DISK_LEAST_BYTES} to {messages.DISK_LIMIT_BYTES}" in DOCUMENT
+    assert f"a multiple of {messages.DISK_BLOCK_BYTES}" in DOCUMENT
+    assert f"`count`: 1 to {messages.DISK_LIMIT_BLOCKS}" in DOCUMENT
     assert mailbox.CONNECTION_LIMIT == 16
     assert "a seventeenth connection" in DOCUMENT

@@ -9,8 +9,8 @@ import pytest
 
 from spacegray.chip.vault import Vault, VaultRefusalError
 from spacegray.errors import SpacegrayError
-from tests.support.chip import KEY_TEXT, StillLoop
-from tests.support.vaultd import program
+from tests.support.chip import StillLoop
+from tests.support.vaultd import SsdLink, program
 
 Start = Callable[[Path], Vault]
 
@@ -41,6 +41,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         vault.stop()
 
 
+def open_descriptors() -> set[int]:
+    """This process's, but for the one that looks."""
+    found = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    return {number for number in found if Path(f"/proc/self/fd/{number}").exists()}
+
+
 def test_a_chip_keeps_its_identity(start: Start) -> None:
     first = start(program())
     ecid = first.birth()
@@ -51,14 +57,35 @@ def test_a_chip_keeps_its_identity(start: Start) -> None:
     assert second.identity() == identity
 
 
-def test_the_key_goes_into_the_pipe_and_the_pipe_is_closed(start: Start) -> None:
+def test_the_ssd_is_linked_to_the_vault_and_to_nobody_else(start: Start) -> None:
     vault = start(program())
     vault.birth()
-    read_end, write_end = os.pipe()
-    vault.release_disk_key(write_end)
-    os.close(write_end)
-    with open(read_end, "rb") as pipe:
-        assert len(pipe.read()) == len(KEY_TEXT)
+    before = open_descriptors()
+    descriptor = vault.attach_ssd(new_key=False)
+    assert open_descriptors() == before | {descriptor}
+    assert not os.get_inheritable(descriptor)
+    with SsdLink(descriptor) as ssd:
+        assert len(ssd.volume_key()) == 32
+        with pytest.raises(VaultRefusalError) as caught:
+            vault.attach_ssd(new_key=True)
+        assert caught.value.code == "attached"
+        assert open_descriptors() == before | {descriptor}
+    os.close(vault.attach_ssd(new_key=False))
+
+
+def test_a_new_key_is_another_one_and_stays(start: Start) -> None:
+    first = start(program())
+    first.birth()
+    keys = []
+    for new_key in (False, False, True, False):
+        with SsdLink(first.attach_ssd(new_key)) as ssd:
+            keys.append(ssd.volume_key())
+    first.stop()
+    second = start(program())
+    second.open()
+    with SsdLink(second.attach_ssd(new_key=False)) as ssd:
+        keys.append(ssd.volume_key())
+    assert keys[0] == keys[1] != keys[2] == keys[3] == keys[4]
 
 
 def test_a_signature_is_the_vaults(start: Start) -> None:
@@ -72,6 +99,7 @@ def test_a_signature_is_the_vaults(start: Start) -> None:
     [
         ("unborn", Vault.open),
         ("locked", Vault.identity),
+        ("locked", lambda vault: vault.attach_ssd(new_key=False)),
         ("malformed", lambda vault: vault.sign_image(b"too short")),
     ],
 )

@@ -81,6 +81,13 @@ def test_never_more_than_was_ordered_nor_than_the_host_can_spare(
     assert made.summary().keys() == {"cores", "memory_gb", "graphics"}
 
 
+def test_the_disk_has_a_queue_for_each_processor_up_to_its_limit() -> None:
+    for cpus in (1, 4, 64):
+        made = board.scale(Spec(cores=18), small_host(cpus=cpus), KVM)
+        assert made.disk_queues == min(made.cores, board.DISK_QUEUES_LIMIT)
+        assert f"num-queues={made.disk_queues}," in " ".join(board.command(made, NUMBERS, IDENTITY))
+
+
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_another_ecid_is_another_machine(one: int, other: int) -> None:
     assume(one != other)
@@ -103,7 +110,8 @@ def test_the_command_line_is_locked(accelerator: Accelerator) -> None:
         "reboot=shutdown,shutdown=poweroff,panic=none",
         "memory-backend-memfd,id=memory",
         "share=on",
-        "vhost-user-blk-pci,chardev=disk,num-queues=1,bootindex=0,disable-legacy=on",
+        f"vhost-user-blk-pci,chardev=disk,num-queues={made.disk_queues},bootindex=0,"
+        "disable-legacy=on",
         f"-accel {accelerator.name}",
     ):
         assert needed in line
@@ -312,7 +320,7 @@ def test_the_disk_of_the_locked_machine_is_served_by_vhost_user(tmp_path: Path) 
             "--blockdev",
             f"driver=raw,node-name=disk,file.driver=file,file.filename={image}",
             "--export",
-            f"type=vhost-user-blk,id=export,node-name=disk,writable=on,"
+            f"type=vhost-user-blk,id=export,node-name=disk,writable=on,num-queues=16,"
             f"addr.type=fd,addr.str={number}",
         ],
         descriptors=(number,),

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from tests.support.vault_store import StoreError, ecid, read_secrets
+from tests.support.vault_store import StoreError, ecid, read_anchors, read_secrets
 from tests.support.vaultd import vaultd
 
 
@@ -18,9 +18,11 @@ def test_reader_finds_the_real_secrets(tmp_path: Path) -> None:
     """Promise: the reader returns the keys in use, so a search for them means something."""
     with vaultd(tmp_path) as vault:
         vault.ask("birth")
-        identity, disk_key = vault.ask("identity"), vault.disk_key()
+        identity = vault.ask("identity")
+        with vault.attach() as ssd:
+            volume_key = ssd.volume_key()
     secrets = read_secrets(tmp_path)
-    assert secrets["disk_key"] == disk_key
+    assert secrets["volume_key"] == volume_key
     assert ecid((tmp_path / "vault.sealed").read_bytes()) == identity["ecid"]
 
     def public_half(name: str) -> bytes:
@@ -42,3 +44,20 @@ def test_store_alone_gives_nothing(tmp_path: Path) -> None:
     (tmp_path / "sealing.key").write_bytes(bytes(32))
     with pytest.raises(StoreError):
         read_secrets(tmp_path)
+
+
+def test_reader_finds_the_anchors(tmp_path: Path) -> None:
+    """Promise: the document has the anchor file's bytes right, and each write takes the other."""
+    with vaultd(tmp_path) as vault:
+        vault.ask("birth")
+        assert [(s.number, s.counter, s.anchor) for s in read_anchors(tmp_path)] == [(0, 1, b"")]
+        with vault.attach() as ssd:
+            for sequence in (5, 5, 2**64 - 1):
+                ssd.write(sequence, f"anchor {sequence}".encode())
+    newest, older = read_anchors(tmp_path)
+    assert (newest.number, newest.counter, older.number, older.counter) == (1, 4, 0, 3)
+    assert (newest.sequence, newest.anchor) == (2**64 - 1, f"anchor {2**64 - 1}".encode())
+    assert (older.sequence, older.anchor) == (5, b"anchor 5")
+    file = tmp_path / "anchor"
+    file.write_bytes(file.read_bytes().replace(b"anchor 5", b"anchor 6"))
+    assert read_anchors(tmp_path) == [newest]

@@ -1,6 +1,5 @@
 """The vault as a process: its protocol, its bad days, its confinement."""
 
-import contextlib
 import os
 import signal
 import socket
@@ -40,12 +39,15 @@ def test_chip_stays_the_same_across_power_offs(tmp_path: Path) -> None:
     """Promise: the chip that is opened is the one that was born."""
     with vaultd(tmp_path) as vault:
         ecid = vault.ask("birth")["ecid"]
-        identity, key = vault.ask("identity"), vault.disk_key()
+        identity = vault.ask("identity")
+        with vault.attach() as ssd:
+            key = ssd.volume_key()
         assert vault.close() == 0
     with vaultd(tmp_path) as vault:
         assert vault.ask("open") == {"ok": True, "ecid": ecid}
         assert vault.ask("identity") == identity
-        assert vault.disk_key() == key
+        with vault.attach() as ssd:
+            assert ssd.volume_key() == key
         assert len(key) == 32
 
 
@@ -71,15 +73,13 @@ def test_identity_is_what_the_protocol_says(chip: Vaultd) -> None:
 
 def test_nothing_is_answered_before_birth_or_opening(tmp_path: Path) -> None:
     """Promise: a locked vault does nothing but unlock."""
-    reader, writer = os.pipe()
-    with vaultd(tmp_path) as vault:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with vaultd(tmp_path) as vault, ours, theirs:
         assert code(vault.ask("identity")) == "locked"
         assert code(vault.ask("sign_image", digest=bytes(32))) == "locked"
-        assert code(vault.ask("release_disk_key", writer)) == "locked"
+        assert code(vault.ask("attach_ssd", theirs.fileno(), format=True)) == "locked"
         assert code(vault.ask("open")) == "unborn"
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        assert pipe.read() == b""
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_second_birth_is_refused(tmp_path: Path, chip: Vaultd) -> None:
@@ -127,6 +127,8 @@ def test_damaged_store_is_corrupt(tmp_path: Path, chip: Vaultd) -> None:
         cbor2.dumps({"op": "sign_image"}),
         cbor2.dumps({"op": "sign_image", "digest": bytes(31)}),
         cbor2.dumps({"op": "sign_image", "digest": "0" * 32}),
+        cbor2.dumps({"op": "attach_ssd"}),
+        cbor2.dumps({"op": "attach_ssd", "format": 1}),
         cbor2.dumps({"op": "identity", "pad": bytes(PACKET_SIZE_BYTES_MAX)}),
         bytes(PACKET_SIZE_BYTES_MAX),
     ],
@@ -139,42 +141,17 @@ def test_malformed_packet_spoils_only_itself(chip: Vaultd, packet: bytes) -> Non
 
 def test_unknown_operation_is_named_as_such(chip: Vaultd) -> None:
     """Promise: no operation hands out more than the protocol lists."""
-    assert code(chip.ask("export")) == "unknown_op"
-
-
-def test_disk_key_goes_into_a_pipe_and_nowhere_else(tmp_path: Path, chip: Vaultd) -> None:
-    """Promise: no pipe, no key; a file, a socket or a full pipe gets nothing."""
-    assert code(chip.ask("release_disk_key")) == "descriptor"
-    target = tmp_path / "target"
-    target.touch()
-    with open(target, "wb") as file:
-        assert code(chip.ask("release_disk_key", file.fileno())) == "descriptor"
-    assert target.read_bytes() == b""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        assert code(chip.ask("release_disk_key", theirs.fileno())) == "descriptor"
-        ours.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            ours.recv(1)
-    reader, writer = os.pipe()
-    assert code(chip.ask("release_disk_key", reader)) == "descriptor"
-    os.set_blocking(writer, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writer, bytes(PACKET_SIZE_BYTES_MAX))
-    assert code(chip.ask("release_disk_key", writer)) == "descriptor"
-    os.close(reader)
-    assert code(chip.ask("release_disk_key", writer)) == "descriptor"
-    os.close(writer)
-    assert len(chip.disk_key()) == 32
+    for op in ("export", "volume_key", "read_anchor", "write_anchor"):
+        assert code(chip.ask(op)) == "unknown_op"
 
 
 def test_stray_descriptors_are_refused_and_closed(chip: Vaultd) -> None:
     """Promise: the vault holds no descriptor that it was not given for a reason."""
     reader, writer = os.pipe()
     assert code(chip.ask("identity", writer)) == "descriptor"
-    assert code(chip.ask("release_disk_key", writer, writer)) == "malformed"
-    assert code(chip.ask("release_disk_key", *[writer] * 20)) == "malformed"
+    assert code(chip.ask("attach_ssd", writer, format=False)) == "descriptor"
+    assert code(chip.ask("attach_ssd", writer, writer, format=False)) == "malformed"
+    assert code(chip.ask("attach_ssd", *[writer] * 20, format=False)) == "malformed"
     os.close(writer)
     with open(reader, "rb") as pipe:  # ends only when every copy of the write end is closed
         assert pipe.read() == b""

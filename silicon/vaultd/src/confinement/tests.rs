@@ -72,6 +72,11 @@ fn probe_process() {
     std::process::exit(match name.as_str() {
         "state file" => {
             folder.write("probe", b"text").unwrap();
+            let file = folder.open_fixed("probe", 4).unwrap().unwrap();
+            file.write(0, b"more").unwrap();
+            let mut bytes = [0; 4];
+            file.read(&mut bytes).unwrap();
+            assert_eq!(bytes, *b"more");
             open("probe".as_ref())
         }
         "absolute path" => open(&other),

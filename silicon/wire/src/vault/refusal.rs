@@ -1,20 +1,8 @@
-//! What the vault answers.
+//! Why the vault says no.
 //!
-//! Invariant: a reply always fits into one packet; a refusal says no more than its code and a
-//! short fixed text.
+//! Invariant: a refusal says no more than its code and a short fixed text.
 
-use std::convert::Infallible;
-
-use minicbor::Encoder;
-use minicbor::encode::Error;
-
-/// A field of a successful reply.
-pub enum Value<'a> {
-    /// An unsigned number.
-    Uint(u64),
-    /// A byte string.
-    Bytes(&'a [u8]),
-}
+use zeroize::Zeroizing;
 
 /// The reasons to say no; `docs/vault-protocol.md` says when each is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,17 +21,23 @@ pub enum Code {
     Unborn,
     /// The seal does not yield the store's key.
     Sealed,
-    /// The store is damaged.
+    /// The store or the anchor file is damaged.
     Corrupt,
     /// The state folder could not be read or written.
     Storage,
     /// The cryptographic library failed.
     Cryptography,
+    /// An SSD is attached already.
+    Attached,
+    /// This link has had the volume key.
+    Spent,
+    /// An anchor that is older than the kept one.
+    Backwards,
 }
 
 impl Code {
     /// All of them, in the order of the document.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 13] = [
         Code::Malformed,
         Code::UnknownOperation,
         Code::Descriptor,
@@ -54,6 +48,9 @@ impl Code {
         Code::Corrupt,
         Code::Storage,
         Code::Cryptography,
+        Code::Attached,
+        Code::Spent,
+        Code::Backwards,
     ];
 
     /// The code as it is sent.
@@ -69,7 +66,15 @@ impl Code {
             Code::Corrupt => "corrupt",
             Code::Storage => "storage",
             Code::Cryptography => "cryptography",
+            Code::Attached => "attached",
+            Code::Spent => "spent",
+            Code::Backwards => "backwards",
         }
+    }
+
+    /// The code that was sent as `text`, if there is such a one.
+    pub fn from_text(text: &str) -> Option<Code> {
+        Code::ALL.into_iter().find(|code| code.as_str() == text)
     }
 }
 
@@ -82,42 +87,11 @@ pub struct Refusal {
     pub detail: &'static str,
 }
 
-/// `{"ok": true, ...fields}`
-pub fn success(fields: &[(&str, Value<'_>)]) -> Vec<u8> {
-    infallible(|encoder| {
-        encoder
-            .map(1 + fields.len() as u64)?
-            .str("ok")?
-            .bool(true)?;
-        for (name, value) in fields {
-            encoder.str(name)?;
-            match value {
-                Value::Uint(number) => encoder.u64(*number)?,
-                Value::Bytes(bytes) => encoder.bytes(bytes)?,
-            };
-        }
-        Ok(())
-    })
-}
-
-/// `{"ok": false, "error": code, "detail": text}`
-pub fn refused(refusal: Refusal) -> Vec<u8> {
-    infallible(|encoder| {
-        encoder.map(3)?.str("ok")?.bool(false)?;
-        encoder.str("error")?.str(refusal.code.as_str())?;
-        encoder.str("detail")?.str(refusal.detail)?;
-        Ok(())
-    })
-}
-
-/// Writing into a vector cannot fail, and minicbor's error type says so.
-fn infallible(
-    write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), Error<Infallible>>,
-) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write(&mut Encoder::new(&mut bytes)).expect("a vector takes every byte");
-    assert!(bytes.len() <= crate::PACKET_SIZE_BYTES_MAX);
-    bytes
+impl Refusal {
+    /// The reply that says so.
+    pub fn packet(self) -> Zeroizing<Vec<u8>> {
+        crate::refused(self.code.as_str(), self.detail, &[])
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +101,7 @@ mod tests {
     /// Promise: the protocol's document lists exactly the codes that are sent.
     #[test]
     fn document_lists_every_code() {
-        let document = include_str!("../../../docs/vault-protocol.md");
+        let document = include_str!("../../../../docs/vault-protocol.md");
         let (_, table) = document
             .split_once("## Refusals")
             .expect("the section is there");
@@ -136,5 +110,8 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
             .collect();
         assert_eq!(listed, Code::ALL.map(Code::as_str));
+        for code in Code::ALL {
+            assert_eq!(Code::from_text(code.as_str()), Some(code));
+        }
     }
 }

@@ -1,0 +1,6 @@
+//! The front end as a client sees it, over a real socket.
+
+mod client;
+mod fuzz;
+mod handshake;
+mod transmission;

@@ -1,0 +1,106 @@
+//! The link to the SSD: its key once, its anchor as often as it likes.
+//!
+//! Whoever is on the other end is taken for hostile, because it parses what a guest writes. It
+//! has the volume key; there is nothing else for it here.
+//!
+//! Invariants: no descriptor of its ever enters this process; it is never waited for: who does not
+//! read its replies is detached; whatever it does ends its own link at most, never the vault; at
+//! most one packet and one open file are held for it, and one line is said about it.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use vault::{AnchorFile, StateFolder, Vault};
+use wire::vault::{Code, Refusal, SsdRequest};
+use wire::{Link, ReceiveError, Value, success};
+use zeroize::Zeroizing;
+
+use crate::service::{TOO_MUCH, from_vault, no_request, refusal, unlocked};
+
+/// An SSD that is attached.
+pub struct Ssd {
+    link: Link,
+    key_was_given: bool,
+    anchors: Option<AnchorFile>,
+    storage_was_reported: bool,
+}
+
+impl Ssd {
+    pub fn new(link: Link) -> Ssd {
+        Ssd {
+            link,
+            key_was_given: false,
+            anchors: None,
+            storage_was_reported: false,
+        }
+    }
+
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Whether the other end is still open.
+    pub fn is_alive(&self) -> bool {
+        let mut ends = [PollFd::new(&self.link, PollFlags::empty())];
+        let at_once = Timespec::default();
+        // An end that cannot be asked is none.
+        poll(&mut ends, Some(&at_once)).is_ok() && ends[0].revents().is_empty()
+    }
+
+    /// Answers the next request, if there is one; `false` when the link has ended.
+    pub fn answer(&mut self, vault: Option<&Vault>, folder: &StateFolder) -> bool {
+        let reply = match self.link.receive_now() {
+            Ok(Some(packet)) => self
+                .reply(&packet, vault, folder)
+                .unwrap_or_else(Refusal::packet),
+            Ok(None) => return false,
+            Err(ReceiveError::TooMuch) => TOO_MUCH.packet(),
+            Err(ReceiveError::Link(errno)) => return errno == Errno::AGAIN,
+        };
+        self.link.send_now(&reply).is_ok()
+    }
+
+    fn reply(
+        &mut self,
+        packet: &[u8],
+        vault: Option<&Vault>,
+        folder: &StateFolder,
+    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        let request = SsdRequest::parse(packet).map_err(no_request)?;
+        let vault = unlocked(vault)?;
+        match request {
+            SsdRequest::VolumeKey if self.key_was_given => {
+                Err(refusal(Code::Spent, "this link has had the key"))
+            }
+            SsdRequest::VolumeKey => {
+                self.key_was_given = true;
+                Ok(success(&[("key", Value::Bytes(vault.volume_key()))]))
+            }
+            SsdRequest::ReadAnchor => {
+                let newest = self.anchors(vault, folder)?.newest();
+                let anchor = newest.map(|anchor| ("anchor", Value::Bytes(anchor)));
+                Ok(success(anchor.as_slice()))
+            }
+            SsdRequest::WriteAnchor { sequence, anchor } => {
+                let written = self.anchors(vault, folder)?.write(sequence, &anchor);
+                written.map_err(|error| self.refused(error))?;
+                self.storage_was_reported = false;
+                Ok(success(&[]))
+            }
+        }
+    }
+
+    fn anchors(&mut self, vault: &Vault, folder: &StateFolder) -> Result<&mut AnchorFile, Refusal> {
+        let anchors = match self.anchors.take() {
+            Some(anchors) => anchors,
+            None => vault.anchors(folder).map_err(|error| self.refused(error))?,
+        };
+        Ok(self.anchors.insert(anchors))
+    }
+
+    /// One that keeps asking on a full disk does not fill the log as well.
+    fn refused(&mut self, error: vault::Error) -> Refusal {
+        let is_storage = matches!(error, vault::Error::Storage(..));
+        let is_new = is_storage && !std::mem::replace(&mut self.storage_was_reported, is_storage);
+        from_vault(error, is_new)
+    }
+}

@@ -1,0 +1,92 @@
+"""The workstation held while it is off, for work on its disk: nobody starts it meanwhile.
+
+The lock is the one that a supervisor holds while the machine is on. A note beside it says what
+it is held for, so that whoever finds it taken can be told.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from spacegray import process
+from spacegray.chip import launch as chips
+from spacegray.chip.client import ChipClient
+from spacegray.chip.launch import ChipProcess
+from spacegray.errors import SpacegrayError
+from spacegray.files import locked, make_private, write_atomically
+from spacegray.paths import WorkstationPaths
+from spacegray.workstation import state
+
+TURN_SECONDS = 2.0
+"""How long to wait for whoever is just about to let go."""
+_POLL_SECONDS = 0.05
+
+
+class Holder(msgspec.Struct, kw_only=True, frozen=True):
+    """Who holds it: a process, and what for, as the end of a sentence about the workstation."""
+
+    process: str
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Chip:
+    """The chip of a machine that is off, and a connection to it."""
+
+    process: ChipProcess
+    mailbox: ChipClient
+
+
+def holder(at: WorkstationPaths) -> str | None:
+    """What a machine that is off is held for just now; None where it is free."""
+    try:
+        found = msgspec.json.decode(at.holder.read_bytes(), type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found.purpose if process.alive(found.process) else None
+
+
+def await_free(at: WorkstationPaths, doing: str) -> None:
+    """Return once nobody holds it; raises SpacegrayError that says what for it is held."""
+    deadline = time.monotonic() + TURN_SECONDS
+    while (purpose := holder(at)) is not None:
+        if time.monotonic() > deadline:
+            raise SpacegrayError(doing, f"it is {purpose}", "end that first, or wait for its end")
+        time.sleep(_POLL_SECONDS)
+
+
+@contextlib.contextmanager
+def held(at: WorkstationPaths, doing: str, purpose: str) -> Iterator[None]:
+    """Hold the workstation; raises SpacegrayError while it is on or held by somebody else."""
+    if state.read(at).state in state.ALIVE:
+        raise SpacegrayError(doing, "it is on", f"`stop {at.name}` first")
+    make_private(at.run)
+    await_free(at, doing)
+    with locked(at.lock, timeout_seconds=TURN_SECONDS) as free:
+        if not free:
+            await_free(at, doing)
+            raise SpacegrayError(doing, "somebody else is at work on it", "try again later")
+        identity = process.identity(os.getpid())
+        assert identity is not None, "this process exists"
+        note = Holder(process=identity, purpose=purpose)
+        write_atomically(at.holder, msgspec.json.encode(note))
+        try:
+            yield
+        finally:
+            at.holder.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def chip(at: WorkstationPaths, doing: str, purpose: str) -> Iterator[Chip]:
+    """The chip of a machine that is off, held meanwhile; nothing of the disk is open yet."""
+    make_private(at.logs)
+    with (
+        held(at, doing, purpose),
+        chips.launch(at, log=at.logs / "chip.log") as running,
+        running.client() as mailbox,
+    ):
+        yield Chip(running, mailbox)
