@@ -13,23 +13,18 @@ all processes of a machine up to that answer.
 
 import asyncio
 import contextlib
-import os
-import platform
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
-
 from spacegray import process
 from spacegray import spec as specs
+from spacegray.bench.home import NAME, cpu_seconds, describe_host, own_home
 from spacegray.errors import SpacegrayError
-from spacegray.host import Host, ovmf, qemu_version
+from spacegray.host import Host, ovmf
 from spacegray.machine import board as boards
 from spacegray.machine.accelerator import choose
 from spacegray.paths import Paths
@@ -42,7 +37,6 @@ from spacegray.workstation.api import Workstation
 from spacegray.workstation.serial import SerialWatch
 from spacegray.workstation.streams import Pair
 
-NAME = "bench"
 READY_SECONDS = 300.0
 """How long a plain machine may take to answer."""
 PASSWORD_HASH = "!"
@@ -93,7 +87,7 @@ def boot(edition: str, *, runs: int, mirror: str, accel: str | None, progress: P
     """Measure `runs` starts of each machine, in turns, in a home of its own that goes again."""
     system = build(edition, mirror=mirror, cache=Paths.current().cache, progress=progress)
     spec = specs.build({"edition": edition}, source="of the command line")
-    with _own_home() as paths:
+    with own_home() as paths:
         accelerator = choose(paths, accel)
         board = boards.scale(spec, Host.current(), accelerator)
         create.create(
@@ -114,15 +108,6 @@ def boot(edition: str, *, runs: int, mirror: str, accel: str | None, progress: P
     return Result(edition, accelerator.name, describe_host(), *results)
 
 
-def describe_host() -> str:
-    """The machine that the figures come from."""
-    host = Host.current()
-    return (
-        f"{host.cpu_model}, {host.cpus} CPUs, "
-        f"{host.memory_total_bytes >> 30} GiB, {platform.release()}, QEMU {qemu_version()}"
-    )
-
-
 def _chip_start(workstation: Workstation, accel: str | None) -> Run:
     cpu = 0.0
 
@@ -131,7 +116,7 @@ def _chip_start(workstation: Workstation, accel: str | None) -> Run:
         if event["kind"] == "link" and event["link"] == "login":
             record = workstation.record()
             assert record.supervisor is not None
-            cpu = _cpu_seconds(process.pid_of(record.supervisor))
+            cpu = cpu_seconds(process.pid_of(record.supervisor))
 
     workstation.start(accelerator=accel, on_event=seen)
     login = next(link for link in workstation.record().links if link["link"] == "login")
@@ -191,7 +176,7 @@ class _PlainDisk:
                     nonce = guest_port.new_nonce()
                     drain = asyncio.create_task(_greet_and_drain(serial, guest, nonce))
                     await _ready(guest, nonce)
-                run = Run(round(time.monotonic() - began, 3), round(_cpu_seconds(qemu.pid), 3))
+                run = Run(round(time.monotonic() - began, 3), round(cpu_seconds(qemu.pid), 3))
                 await guest.send(b"poweroff\n")
                 async with asyncio.timeout(READY_SECONDS):
                     await drain
@@ -229,37 +214,3 @@ async def _greet_and_drain(serial: Pair, guest: Pair, nonce: str) -> None:
         if not greeted and any(seen.status == "ok" for seen in watch.feed(data)):
             greeted = True
             await guest.send(guest_port.greeting(nonce, None))
-
-
-def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of all below it, the ended ones included."""
-    total = 0.0
-    root = psutil.Process(pid)
-    for each in (root, *root.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = each.cpu_times()
-            total += times.user + times.system
-            if each.pid == pid:
-                total += times.children_user + times.children_system
-    return total
-
-
-@contextlib.contextmanager
-def _own_home() -> Iterator[Paths]:
-    """A home beside the cache, for the supervisor too; removed at the end, come what may."""
-    cache = Paths.current().cache
-    home = Path(tempfile.mkdtemp(prefix="bench-", dir=cache))
-    (home / "cache").symlink_to(cache)
-    before = os.environ.get("SPACEGRAY_HOME")
-    os.environ["SPACEGRAY_HOME"] = str(home)
-    paths = Paths.current()
-    try:
-        yield paths
-    finally:
-        with contextlib.suppress(SpacegrayError):
-            Workstation.find(paths, NAME).stop(timeout_seconds=0)
-        if before is None:
-            del os.environ["SPACEGRAY_HOME"]
-        else:
-            os.environ["SPACEGRAY_HOME"] = before
-        shutil.rmtree(home, ignore_errors=True)
