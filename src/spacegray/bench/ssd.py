@@ -242,6 +242,9 @@ def _rounds(work: Path, kind: str, runs: int, extent: Extent, progress: Progress
             for column in COLUMNS:
                 for server in order(running, number):
                     progress.step(label, done, total)
+                    if column is COLUMNS[0]:
+                        # Each round on fresh images; what random writes leave is `--aged`'s.
+                        load.fill(server, extent.image_bytes)
                     figures[server.key][column.key].append(
                         load.measure(
                             server,
