@@ -18,13 +18,7 @@ FILLED_BLOCKS = 3072
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A disk of two sessions, closed in order; `old` holds the modules after the first."""
     home = tmp_path_factory.mktemp("ssd") / "home"
-    home.mkdir()
-    at = ssd.make(home)
-    with ssd.served(at) as served:
-        ssd.fill(served.disk, 1, 0, FILLED_BLOCKS)
-    ssd.keep(at, home / "old")
-    with ssd.served(at) as served:
-        ssd.fill(served.disk, 2, 0, FILLED_BLOCKS)
+    ssd.make_of_two_sessions(home, FILLED_BLOCKS)
     return home
 
 

@@ -63,6 +63,20 @@ def content(generation: int, block: int) -> bytes:
     return f"generation {generation} block {block:7d} ".encode().ljust(64, b".") * 64
 
 
+def make_of_two_sessions(home: Path, blocks: int) -> None:
+    """A disk whose first blocks are of generation 2, closed in order.
+
+    `old` in `home` holds its modules as they were after generation 1.
+    """
+    home.mkdir()
+    at = make(home)
+    with served(at) as session:
+        fill(session.disk, 1, 0, blocks)
+    keep(at, home / "old")
+    with served(at) as session:
+        fill(session.disk, 2, 0, blocks)
+
+
 def fill(disk: NbdClient, generation: int, first: int, count: int) -> None:
     """Write `count` blocks from `first` on, and make them durable."""
     for block in range(first, first + count):
