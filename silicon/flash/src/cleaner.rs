@@ -4,6 +4,7 @@
 //! proportion, so that none waits long; what is left over is done when the disk is idle.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::body::SegmentRow;
 use crate::cipher::{Kind, Place};
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::index::LOST;
 use crate::layout::{BLOCK_BYTES, FANOUT, FIRST_SEGMENT, Slot};
 use crate::medium::{Anchors, Medium};
-use crate::record::{Entry, Member, RECORD_BYTES, Record};
+use crate::record::{Entry, Member, Record};
 use crate::segments::{RESERVE_SEGMENTS, limit, usable_slots};
 use crate::state::{Fetch, Io, State};
 
@@ -27,7 +28,11 @@ const EMPTIED_MIN: usize = 4;
 /// Segments emptied at most before a checkpoint that has to make room.
 const RECLAIM_SEGMENTS: usize = 8;
 /// Slots looked at in one step when idle.
-pub(crate) const IDLE_SLOTS: u32 = 512;
+const IDLE_SLOTS: u32 = 512;
+/// Trimmed blocks that are worth a checkpoint when idle: 1 MiB.
+const TRIMMED_WORTH: u64 = 256;
+/// After so long without a change emptied segments give their room back.
+const LONG_IDLE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(crate) struct Cleaning {
@@ -217,9 +222,7 @@ impl State {
             }
             Kind::Data | Kind::Leaf | Kind::Middle | Kind::Piece | Kind::Record => {}
         }
-        self.log.write_out_some(medium).inspect_err(|error| {
-            self.stopped |= matches!(error, Error::Storage(_));
-        })
+        self.write_out_some(medium)
     }
 
     /// Seals a block anew at the log's end.
@@ -273,6 +276,26 @@ impl State {
         self.forget(before);
         self.index.change(block, change.entry, true);
         Ok(())
+    }
+
+    /// What is best done when the guest wants nothing: cleaning, and giving room back.
+    pub(crate) fn tidy<M: Medium, A: Anchors>(&mut self, io: &Io<'_, M, A>) {
+        if self.stopped {
+            return;
+        }
+        // What fails here fails again, and is told, when somebody needs it.
+        if self.is_cleaning_due() {
+            let _ = self.clean(io.medium, IDLE_SLOTS);
+        }
+        self.gives_back |= self.trimmed >= TRIMMED_WORTH;
+        if self.trimmed >= TRIMMED_WORTH || self.is_much_emptied() {
+            let _ = self.checkpoint(io, false);
+        }
+        // What was trimmed goes back at once; what writing emptied may be wanted again soon.
+        if self.gives_back || self.last_change.elapsed() >= LONG_IDLE {
+            let wanted = self.reserve();
+            self.gives_back = self.segments.give_back(wanted, io.medium);
+        }
     }
 
     /// Notes the segments in which nothing lives any more.
@@ -347,8 +370,11 @@ impl State {
                 generation,
                 slot: first + index,
             };
-            let slot = &buffer[start..start + BLOCK_BYTES];
-            let Some(record) = self.open_record(place, slot) else {
+            let record = self.sessions.of(generation).and_then(|cipher| {
+                let slot = buffer[start..].first_chunk()?;
+                Record::open(cipher, place, slot)
+            });
+            let Some((record, _)) = record else {
                 unknown += 1;
                 continue;
             };
@@ -357,16 +383,5 @@ impl State {
             members.extend((first + index..).zip(record.members));
         }
         (members, unknown <= 1)
-    }
-
-    /// The record in a slot, if there is one.
-    pub(crate) fn open_record(&self, place: Place, slot: &[u8]) -> Option<Record> {
-        let (sealed, tag) = slot.split_at(RECORD_BYTES);
-        let mut plain = [0; RECORD_BYTES];
-        let cipher = self.sessions.of(place.generation)?;
-        let tag = tag.try_into().ok()?;
-        cipher
-            .open(place, Kind::Record, 0, sealed, tag, &mut plain)
-            .then(|| Record::decode(&plain))?
     }
 }

@@ -28,8 +28,6 @@ const TRIM_BLOCKS: u64 = 1 << 20;
 const BAD_BLOCKS_MAX: usize = 64;
 /// The guest is idle when it changed nothing for so long.
 const IDLE: Duration = Duration::from_millis(400);
-/// Trimmed blocks that are worth a checkpoint when idle: 1 MiB.
-const TRIMMED_WORTH: u64 = 256;
 
 /// How a disk is opened.
 #[derive(Debug, Clone)]
@@ -310,7 +308,7 @@ impl<M: Medium, A: Anchors> Flash<M, A> {
             let _ = self.anchor();
         }
         if idle {
-            self.lock().tidy(&self.io(), TRIMMED_WORTH);
+            self.lock().tidy(&self.io());
         }
     }
 

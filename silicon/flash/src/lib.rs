@@ -8,7 +8,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `flash` | the disk as front ends see it: locking, reading |
-//! | `state` | what writes and trims change, in one order; `checkpoint`, `cleaner`, `status` add to it |
+//! | `state` | what writes and trims change, in one order; `checkpoint`, `cleaner` (and what is done when idle), `status` add to it |
 //! | `recovery` | formatting; opening, after a clean stop and after a power cut |
 //! | `log`, `index`, `segments`, `session` | the parts of the state |
 //! | `header`, `anchor`, `record`, `body`, `layout` | the bytes |

@@ -1,7 +1,7 @@
 //! Records: the log's chain. Each covers the slots before it and names its predecessor by tag.
 
 use crate::bytes::{Put as _, Reader};
-use crate::cipher::Kind;
+use crate::cipher::{Cipher, Kind, Place};
 use crate::layout::{BLOCK_BYTES, ENTRY_BYTES, GROUP_SLOTS_MAX, Slot, TAG_BYTES, Tag};
 
 /// Bytes of a record under its seal; the tag follows in the slot.
@@ -105,6 +105,18 @@ pub fn has_room(members: usize, trims: usize) -> bool {
 }
 
 impl Record {
+    /// The record in a slot, and its tag; `None` when there is none.
+    #[must_use]
+    pub fn open(cipher: &Cipher, place: Place, slot: &[u8; BLOCK_BYTES]) -> Option<(Record, Tag)> {
+        let (sealed, tag) = slot.split_first_chunk::<RECORD_BYTES>()?;
+        let tag = tag.try_into().ok()?;
+        let mut plain = [0; RECORD_BYTES];
+        cipher
+            .open(place, Kind::Record, 0, sealed, &tag, &mut plain)
+            .then(|| Record::decode(&plain))?
+            .map(|record| (record, tag))
+    }
+
     /// The plain text, [`RECORD_BYTES`] long.
     ///
     /// # Panics

@@ -322,14 +322,8 @@ fn read_record(
     let (module, offset) = geometry.place_of(slot);
     let mut bytes = [0; BLOCK_BYTES];
     medium.read(module, offset, &mut bytes)?;
-    let (sealed, tag) = bytes.split_at(RECORD_BYTES);
-    let tag = tag.try_into().expect("the rest of a slot is a tag");
-    let mut plain = [0; RECORD_BYTES];
-    let place = Place { generation, slot };
-    if !cipher.open(place, Kind::Record, 0, sealed, &tag, &mut plain) {
-        return Ok(None);
-    }
-    Ok(Record::decode(&plain).map(|record| {
+    let found = Record::open(cipher, Place { generation, slot }, &bytes);
+    Ok(found.map(|(record, tag)| {
         let mark = Mark {
             slot,
             generation,

@@ -28,10 +28,12 @@ impl Sessions {
 
     /// The cipher of a generation; `None` for one from before the first session.
     pub(crate) fn of(&self, generation: u32) -> Option<&Cipher> {
-        let after = self
-            .0
-            .partition_point(|session| session.row.first_generation <= generation);
-        after.checked_sub(1).map(|place| &self.0[place].cipher)
+        self.place_of(generation).map(|place| &self.0[place].cipher)
+    }
+
+    fn place_of(&self, generation: u32) -> Option<usize> {
+        let began = |session: &Session| session.row.first_generation <= generation;
+        self.0.partition_point(began).checked_sub(1)
     }
 
     /// How many there are.
@@ -48,10 +50,7 @@ impl Sessions {
     pub(crate) fn rows(&self, generations: impl Iterator<Item = u32>) -> Vec<SessionRow> {
         let mut needed = vec![false; self.0.len()];
         for generation in generations {
-            let after = self
-                .0
-                .partition_point(|session| session.row.first_generation <= generation);
-            if let Some(place) = after.checked_sub(1) {
+            if let Some(place) = self.place_of(generation) {
                 needed[place] = true;
             }
         }

@@ -455,7 +455,7 @@ impl State {
         self.stop_unless_full(result)
     }
 
-    fn write_out_some(&mut self, medium: &impl Medium) -> Result<(), Error> {
+    pub(crate) fn write_out_some(&mut self, medium: &impl Medium) -> Result<(), Error> {
         let result = self.log.write_out_some(medium);
         self.stop_unless_full(result)
     }

@@ -1,14 +1,7 @@
 //! What a disk says of itself.
 
-use std::time::Duration;
-
-use crate::cleaner::IDLE_SLOTS;
 use crate::layout::BLOCK_BYTES;
-use crate::medium::{Anchors, Medium};
-use crate::state::{Io, State};
-
-/// After so long without a change emptied segments give their room back.
-const LONG_IDLE: Duration = Duration::from_secs(10);
+use crate::state::State;
 
 /// A stretch of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,26 +85,6 @@ impl State {
             cache_hits,
             cache_misses,
             stopped: self.stopped,
-        }
-    }
-
-    /// What is best done when the guest wants nothing: cleaning, and giving room back.
-    pub(crate) fn tidy<M: Medium, A: Anchors>(&mut self, io: &Io<'_, M, A>, worth: u64) {
-        if self.stopped {
-            return;
-        }
-        // What fails here fails again, and is told, when somebody needs it.
-        if self.is_cleaning_due() {
-            let _ = self.clean(io.medium, IDLE_SLOTS);
-        }
-        self.gives_back |= self.trimmed >= worth;
-        if self.trimmed >= worth || self.is_much_emptied() {
-            let _ = self.checkpoint(io, false);
-        }
-        // What was trimmed goes back at once; what writing emptied may be wanted again soon.
-        if self.gives_back || self.last_change.elapsed() >= LONG_IDLE {
-            let wanted = self.reserve();
-            self.gives_back = self.segments.give_back(wanted, io.medium);
         }
     }
 }

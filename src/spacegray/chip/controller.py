@@ -5,7 +5,6 @@ link, its own link to the vault, the two modules) and confines itself to them; t
 from the vault to it and never comes by here.
 """
 
-import array
 import os
 import socket
 import stat
@@ -15,14 +14,14 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from spacegray.chip.messages import Front, decode_map, encode_map
+from spacegray.chip.messages import Front
 from spacegray.chip.modules import NAMES
+from spacegray.chip.packets import exchange
 from spacegray.chip.part import Part, Watcher
 from spacegray.errors import SpacegrayError
 from spacegray.sockets import PeerError
 
 PROGRAM_NAME: Final = "ssdd"
-PACKET_LIMIT_BYTES: Final = 4096
 ANSWER_SECONDS: Final = 60.0
 """Longer than opening after a power cut or reading a slice takes on a slow host."""
 STOP_SECONDS: Final = 30.0
@@ -180,16 +179,9 @@ class Controller:
         *,
         seconds: float = ANSWER_SECONDS,
     ) -> dict[str, Any]:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         self._link.settimeout(seconds)
         try:
-            self._link.sendmsg([encode_map(request)], rights if descriptors else [])
-            packet = self._link.recv(PACKET_LIMIT_BYTES + 1)
-            if not packet:
-                raise PeerError("it hung up")
-            if len(packet) > PACKET_LIMIT_BYTES:
-                raise PeerError("a packet over the limit")
-            reply = decode_map(packet)
+            reply = exchange(self._link, request, descriptors, peer="it")
         except (OSError, PeerError) as error:
             words = "no answer in time" if isinstance(error, TimeoutError) else error
             self._part.wait(END_SECONDS)

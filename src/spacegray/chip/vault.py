@@ -5,7 +5,6 @@ back over this link: the volume key goes over a pair of its own from the vault t
 controller, and no end of that pair stays here. Signatures and certificates are public.
 """
 
-import array
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from spacegray.chip.messages import decode_map, encode_map
+from spacegray.chip.packets import exchange
 from spacegray.chip.part import Part, Watcher
 from spacegray.errors import SpacegrayError
 from spacegray.sockets import PeerError
 
-PACKET_LIMIT_BYTES: Final = 4096
 ANSWER_SECONDS: Final = 30.0
 """Longer than an RSA key takes to make on a slow host."""
 STOP_SECONDS: Final = 2.0
@@ -144,15 +142,8 @@ class Vault:
     def _ask(
         self, doing: str, request: dict[str, Any], descriptors: Sequence[int] = ()
     ) -> dict[str, Any]:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         try:
-            self._link.sendmsg([encode_map(request)], rights if descriptors else [])
-            packet = self._link.recv(PACKET_LIMIT_BYTES + 1)
-            if not packet:
-                raise PeerError("the vault hung up")
-            if len(packet) > PACKET_LIMIT_BYTES:
-                raise PeerError("a packet over the limit")
-            reply = decode_map(packet)
+            reply = exchange(self._link, request, descriptors, peer="the vault")
         except (OSError, PeerError) as error:
             words = "no answer in time" if isinstance(error, TimeoutError) else error
             self._part.wait(END_SECONDS)
