@@ -123,8 +123,8 @@ pass_files() {
     for ((i = 0; i < ${#words[@]}; i++)); do
         case ${words[i]} in
         --) return ;;
-        --spec=* | --password-file=*) option=${words[i]%%=*}= value=${words[i]#*=} ;;
-        --spec | --password-file) option='' i=$((i + 1)) value=${words[i]:-} ;;
+        --spec=* | --*-file=*) option=${words[i]%%=*}= value=${words[i]#*=} ;;
+        --spec | --*-file) option='' i=$((i + 1)) value=${words[i]:-} ;;
         *) continue ;;
         esac
         if [[ -f $value || -p $value ]] && ! "${become[@]}" test -r "$value"; then

@@ -45,6 +45,7 @@ packages_run=(
     "qemu-system-x86_64=qemu-system-x86"
     "qemu-storage-daemon=qemu-utils"
     "qemu-img=qemu-utils"
+    "/usr/lib/*/libseccomp.so.2=libseccomp2"
     "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd=ovmf"
     "mmdebstrap=mmdebstrap"
     "newuidmap=uidmap"
@@ -72,6 +73,7 @@ packages_test=(
     "nbdkit=nbdkit"
     "nbdsh=python3-libnbd"
     "qemu-io=qemu-utils"
+    "swtpm=swtpm"
 )
 # What Playwright's own Chromium needs where the system has none but a snap (Ubuntu), whose
 # programs do not run for a system user.
@@ -112,7 +114,7 @@ present() {
     IFS='|' read -ra alternatives <<<"$1"
     for alternative in "${alternatives[@]}"; do
         case $alternative in
-        /*) [[ ! -e $alternative ]] || return 0 ;;
+        /*) ! compgen -G "$alternative" >/dev/null || return 0 ;;
         *) ! command -v "$alternative" >/dev/null || return 0 ;;
         esac
     done
@@ -299,8 +301,9 @@ build_silicon() {
         return
     fi
     say "Building the Rust programs in .build/silicon"
-    logged silicon env RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" "$cargo" build --release \
-        --locked "${parts[@]}" --manifest-path "$here/silicon/Cargo.toml" ||
+    # In its folder, where cargo finds .cargo/config.toml.
+    logged silicon env -C "$here/silicon" RUSTC="$rustc" CARGO_TARGET_DIR="$build/silicon" \
+        "$cargo" build --release --locked "${parts[@]}" ||
         failed silicon "building the Rust programs"
     for stamp in run "$kind"; do
         echo "$inputs" >"$build/.done-silicon-$stamp"

@@ -11,7 +11,6 @@ import os
 import stat
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -32,21 +31,15 @@ _SCOPE_ALL = 0b11
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True)
-class Reach:
-    """What a confined process may still open: folders and files to read, and to write too."""
-
-    read: tuple[Path, ...] = ()
-    write: tuple[Path, ...] = ()
-
-
 def supported() -> int:
     """The version of Landlock this kernel speaks, 0 for none."""
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)))
 
 
-def restrict(reach: Reach) -> None:
-    """Confine the calling process, for good, to `reach`; paths that do not exist are left out.
+def restrict(read: Iterable[Path], write: Iterable[Path]) -> None:
+    """Leave the calling process, for good, these files and folders to read, and to write too.
+
+    Paths that do not exist are left out.
 
     Raises OSError when the kernel has Landlock and refuses.
     """
@@ -61,8 +54,8 @@ def restrict(reach: Reach) -> None:
     size = len(attributes) if scope else 8
     ruleset = _checked(_libc.syscall(_CREATE_RULESET, attributes, size, 0), "create_ruleset")
     try:
-        _allow(ruleset, reach.read, _READ & handled)
-        _allow(ruleset, reach.write, handled)
+        _allow(ruleset, read, _READ & handled)
+        _allow(ruleset, write, handled)
         _checked(_libc.syscall(_RESTRICT_SELF, ruleset, 0), "restrict_self")
     finally:
         os.close(ruleset)

@@ -4,6 +4,7 @@ The chip's state lies apart from the workstation's folder on purpose: whoever co
 has not got the other.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from spacegray.errors import UsageError
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 """A workstation's name: also its host name, so lower case and short."""
+HOST_NAME = ".host"
+"""The folder beside the chips' state folders that no workstation's name can be."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,21 @@ class WorkstationPaths:
         return self.folder / "firmware.fd"
 
     @property
+    def receipts(self) -> Path:
+        """What the chip signed when it was erased."""
+        return self.folder / "receipts"
+
+    @property
+    def bundle_note(self) -> Path:
+        """When a recovery bundle was made last, and where it was written to."""
+        return self.folder / "recovery.json"
+
+    @property
+    def chip_facts(self) -> Path:
+        """What the chip said of itself when it was last spoken to."""
+        return self.state_folder / "known.json"
+
+    @property
     def lock(self) -> Path:
         return self.run / "lock"
 
@@ -86,9 +104,22 @@ class WorkstationPaths:
         return self.state_folder / "ssh" / "known_hosts"
 
     @property
+    def host_state(self) -> Path:
+        """What the chips share that are sealed with this host's TPM: one folder for all."""
+        return self.state_folder.parent / HOST_NAME
+
+    @property
     def provision(self) -> Path:
-        """What the first start still has to tell the guest; gone once it has."""
+        """What the next start has to tell the guest; gone once it has."""
         return self.state_folder / "provision"
+
+    def beside(self, word: str) -> "WorkstationPaths":
+        """The same with another state folder, beside the own: of a chip not yet, or no more, its.
+
+        No workstation's name begins with a dot, so that it is nobody else's.
+        """
+        other = self.state_folder.with_name(f".{self.name}.{word}")
+        return dataclasses.replace(self, state_folder=other)
 
 
 @dataclass(frozen=True)
@@ -122,6 +153,11 @@ class Paths:
             xdg("XDG_CACHE_HOME", ".cache"),
             state / ".run",
         )
+
+    @property
+    def console_log(self) -> Path:
+        """In a folder of its own: it is all that the console, confined, may write to."""
+        return self.state / ".console" / "console.log"
 
     def workstation(self, name: str) -> WorkstationPaths:
         """The folders of the workstation `name`; raises UsageError for a name that cannot be."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from spacegray.landlock import Reach, restrict
+from spacegray.confinement import Reach, confine
 
 STOP_SECONDS = 5.0
 """How long a child may take to end after SIGTERM, before SIGKILL."""
@@ -27,6 +27,7 @@ _KEPT_VARIABLES = (
     "SPACEGRAY_HOME",
     "SPACEGRAY_VAULTD",
     "SPACEGRAY_SSDD",
+    "SPACEGRAY_TPM",
     "XDG_DATA_HOME",
     "XDG_STATE_HOME",
     "XDG_CACHE_HOME",
@@ -43,7 +44,7 @@ def minimal_environment() -> dict[str, str]:
 def child_setup(reach: Reach | None = None) -> Callable[[], None]:
     """What a child does between fork and exec, for `preexec_fn`.
 
-    It dies with its parent, leaves no core and, where `reach` is given, opens nothing else.
+    It dies with its parent, leaves no core and, where `reach` is given, is confined to it.
     The caller must have no other threads: it runs Python code after fork.
     """
     parent = os.getpid()
@@ -54,7 +55,7 @@ def child_setup(reach: Reach | None = None) -> Callable[[], None]:
             os._exit(1)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if reach is not None:
-            restrict(reach)
+            confine(reach)
 
     return prepare
 

@@ -14,11 +14,13 @@ from spacegray.errors import UsageError
 
 Graphics = Literal["vega-56", "vega-64", "vega-64x"]
 Edition = Literal["tiny", "base"]
+Seal = Literal["keyfile", "passphrase", "tpm2"]
 
 CORES: Final = (8, 10, 14, 18)
 MEMORY_GB: Final = (32, 64, 128, 256)
 SSD_TB: Final = (1, 2, 4)
 EDITIONS: Final[tuple[str, ...]] = get_args(Edition)
+SEALS: Final[tuple[str, ...]] = get_args(Seal)
 
 TERABYTE: Final = 1000**4
 """Disks are sold by the decimal terabyte."""
@@ -34,6 +36,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     edition: Edition = "base"
     user: str = "owner"
     strict: bool = False
+    seal: Seal = "keyfile"
 
     def __post_init__(self) -> None:
         if not self.user.isascii() or not self.user.isidentifier() or not self.user.islower():
@@ -61,6 +64,7 @@ ssd_tb = {ssd_tb}         # 1, 2 or 4
 edition = "{edition}"    # tiny or base
 user = "{user}"      # the first user of the system
 strict = {strict}      # true: every flush of the disk is anchored in the chip, and takes longer
+seal = "{seal}"    # keyfile, passphrase or tpm2: what seals the chip's keys, from birth on
 """
 
 
@@ -124,6 +128,7 @@ def _readable(error: msgspec.ValidationError) -> str:
         ("ssd_tb", SSD_TB),
         ("graphics", get_args(Graphics)),
         ("edition", EDITIONS),
+        ("seal", SEALS),
     ):
         if f"$.{field}" in text:
             return f"{field} is one of {', '.join(map(str, choices))}"

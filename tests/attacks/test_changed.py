@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 
 from spacegray import host
-from spacegray.chip import launch
 from spacegray.chip.images import copy_firmware
 from spacegray.system import layout
 from tests.conftest import Cli, Running
 from tests.support import offline
+from tests.support.chip import born
 from tests.support.vault_store import read_contents
 
 KERNEL_IMAGE_SPAN_BYTES = 64 << 20
@@ -95,7 +95,7 @@ def test_a_kernel_image_signed_by_another_chip_does_not_start(target: Cli, cli: 
         folder.mkdir(parents=True)
     ovmf = host.ovmf()
     copy_firmware(ovmf, theirs.folder)
-    with launch.launch(theirs, birth_source=ovmf.source()) as chip, chip.client() as mailbox:
+    with born(theirs, source=ovmf.source()) as chip, chip.client() as mailbox:
         foreign = mailbox.sign_bytes(system.read_bytes())
     start, _ = offline.partition(target, "esp")
     esp = layout.boot_file_system(foreign, layout.PARTITIONS[0][1] * layout.MIB)

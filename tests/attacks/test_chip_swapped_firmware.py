@@ -14,9 +14,8 @@ import pytest
 
 from spacegray.chip import images
 from spacegray.chip.client import Start
-from spacegray.chip.launch import launch
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import workstation
+from tests.support.chip import born, workstation
 
 SIZE_BYTES = 16 * 1024**2
 EVIL = b"\xeb\xfe" * 512
@@ -30,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> WorkstationPaths:
 @pytest.fixture(scope="module")
 def start(home: WorkstationPaths) -> Iterator[Start]:
     """A start that the chip has consented to."""
-    with launch(home, birth_source="host") as chip, chip.client() as client:
+    with born(home) as chip, chip.client() as client:
         client.create_disk(SIZE_BYTES)
         with client.prepare_start() as consented:
             yield consented

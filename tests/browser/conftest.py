@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support.console import FakeMachine, FakeMachines, Serving
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PAGE_MILLISECONDS = 15_000.0
 """How long the page may take to show what follows at once; emulation shares the processor."""
+
+WAIT_SECONDS = 15.0
 
 OpenPage = Callable[..., Page]
 
@@ -53,6 +58,37 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> FakeMachines:
+    """Made-up workstations, for the tests that look at the page alone."""
+    return FakeMachines(tmp_path, "lab", "pro")
+
+
+@pytest.fixture
+def pro(machines: FakeMachines) -> FakeMachine:
+    return machines["pro"]
+
+
+@pytest.fixture
+def serving(machines: FakeMachines) -> Iterator[Serving]:
+    serving = Serving(machines)
+    yield serving
+    serving.close()
+
+
+@pytest.fixture
+def page(serving: Serving, open_page: OpenPage) -> Page:
+    return open_page(serving.address("pro"))
+
+
+def wait_for(holds: Callable[[], bool], page: Page) -> None:
+    """Let the page go on until something holds."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(50)
 
 
 def artifact(name: str) -> Path | None:

@@ -21,6 +21,9 @@ from tests.support.keyboard import type_text
 BOOT_MILLISECONDS = 240_000.0
 PROMPT_SECONDS = 120.0
 POLL_SECONDS = 1.0
+CHIP_MILLISECONDS = 60_000.0
+DISK_PASSWORD = "a Disk's own password, 4"
+WRONG_PASSWORD = "surely not this one, 5"
 MONITOR = """() => {
   window.litAt = {};
   const look = () => {
@@ -109,3 +112,51 @@ def test_power_on_watch_the_boot_log_in_and_type(
     page.wait_for_timeout(1000)
     if (picture := artifact("console.png")) is not None:
         page.screenshot(path=picture)
+
+
+@pytest.fixture
+def with_password(powered_off: Running) -> Iterator[Running]:
+    """Its chip has a password; none is left for the tests after."""
+    cli, name = powered_off.cli, powered_off.name
+    cli("password", "set", name, "--new-password-file", "-", stdin=DISK_PASSWORD.encode())
+    yield powered_off
+    cli("stop", name)
+    cli("password", "remove", name, "--password-file", "-", stdin=DISK_PASSWORD.encode())
+
+
+def test_a_chip_with_a_password_is_unlocked_on_the_page(
+    with_password: Running, address: str, open_page: OpenPage
+):
+    page = open_page(address)
+    expect(page.locator("#state")).to_have_text("Off")
+    page.locator(".power-on").click()
+    field = page.get_by_label("Password", exact=True)
+    expect(field).to_be_focused(timeout=CHIP_MILLISECONDS)
+    expect(page.locator("#state")).to_have_text("Locked")
+
+    type_text(page, f"{WRONG_PASSWORD}\n")
+    said = page.locator(".unlock [role=alert]")
+    expect(said).to_have_text("This is not the password. 9 tries are left.")
+    expect(field).to_be_focused()
+    type_text(page, f"{DISK_PASSWORD}\n")
+    machine = page.locator('#links [data-link="machine"]')
+    expect(machine).to_have_attribute("data-phase", "lit", timeout=CHIP_MILLISECONDS)
+    expect(page.locator(".unlock")).to_have_count(0)
+
+    page.get_by_role("button", name="Shut down").click()
+    page.get_by_role("dialog").get_by_role("button", name="Shut down").click()
+    expect(page.locator("#state")).to_have_text("Off", timeout=CHIP_MILLISECONDS)
+    page.get_by_role("button", name="Details").click()
+    chip = page.locator("#panel section").filter(has=page.get_by_role("heading", name="Chip"))
+    expect(chip.locator("dt:has-text('Password') + dd")).to_have_text("set")
+
+    files = [path for path in with_password.cli.home.rglob("*") if path.is_file()]
+    kept = [
+        path
+        for path in files
+        if path.suffix in (".log", ".json", ".jsonl", ".toml")
+        and any(secret.encode() in path.read_bytes() for secret in (DISK_PASSWORD, WRONG_PASSWORD))
+    ]
+    assert kept == []
+    log = with_password.cli.paths.console_log
+    assert log in files, "the control: what the console logs was among what was searched"

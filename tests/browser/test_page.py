@@ -3,8 +3,7 @@
 The workstations are made up; the browser, the console, and the screen's QEMU are real.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,35 +11,12 @@ from playwright.sync_api import Page, expect
 
 from spacegray.errors import SpacegrayError
 from spacegray.links import LINKS
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, wait_for
 from tests.support.console import FakeMachine, FakeMachines, Serving, qemu_screen
 from tests.support.keyboard import type_text
 
-WAIT_SECONDS = 15.0
 CURSOR_PIXELS = 9 * 16
 """What a blinking cursor adds and takes away, at most."""
-
-
-@pytest.fixture
-def machines(tmp_path: Path) -> FakeMachines:
-    return FakeMachines(tmp_path, "lab", "pro")
-
-
-@pytest.fixture
-def pro(machines: FakeMachines) -> FakeMachine:
-    return machines["pro"]
-
-
-@pytest.fixture
-def serving(machines: FakeMachines) -> Iterator[Serving]:
-    serving = Serving(machines)
-    yield serving
-    serving.close()
-
-
-@pytest.fixture
-def page(serving: Serving, open_page: OpenPage) -> Page:
-    return open_page(serving.address("pro"))
 
 
 @pytest.fixture
@@ -55,13 +31,6 @@ def running(pro: FakeMachine, tmp_path: Path) -> Iterator[FakeMachine]:
 
 def link(page: Page, name: str, phase: str) -> None:
     expect(page.locator(f'#links [data-link="{name}"]')).to_have_attribute("data-phase", phase)
-
-
-def wait_for(holds: Callable[[], bool], page: Page) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        page.wait_for_timeout(50)
 
 
 def bright_pixels(page: Page) -> int:

@@ -213,7 +213,7 @@ def test_target_disk_serves_the_plain_disk_and_holds_the_machine(
     for words in (
         ("target-disk", "pro", "--socket", str(path)),
         ("export", "pro", str(tmp_path / "image")),
-        ("erase", "pro", "--yes"),
+        ("restore", "pro", "--yes"),
     ):
         refused = cli(*words, check=False)
         assert refused.returncode == 1, words
@@ -276,7 +276,7 @@ def test_exported_erased_and_imported_it_boots_again(workstation: Running, tmp_p
     assert "give --yes" in done.stderr
     assert ssd(cli)["used_bytes"] > 0
     cli("erase", "pro", "--yes")
-    assert ssd(cli)["used_bytes"] == 0
+    assert (ssd(cli)["health"], ssd(cli)["used_bytes"]) == ("erased", 0)
     empty = cli("start", "pro", check=False)
     assert empty.returncode == 1
     assert "its disk is empty" in empty.stderr

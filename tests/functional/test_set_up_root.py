@@ -137,12 +137,13 @@ def test_a_home_that_cannot_be_is_one_line(as_root: RootCheckout, given: str, sa
 
 def test_files_that_only_root_can_read_reach_the_service_user(as_root: RootCheckout):
     done = as_root.script(
-        "umask 077; mkdir own; cd own; echo 'cores = 8' >spec; echo word >word; "
-        '"$RUN" up --spec spec --password-file=word --yes',
+        "umask 077; mkdir own; cd own; "
+        "echo 'cores = 8' >spec; echo word >word; echo phrase >other; "
+        '"$RUN" up --spec spec --password-file=word --passphrase-file other --yes',
         CLI='for word; do case ${word#*=} in /dev/*) cat "${word#*=}" >>"$CALLS" ;; esac; done',
     )
     assert done.returncode == 0, done.stderr
-    assert as_root.said()[-2:] == ["cores = 8", "word"]
+    assert as_root.said()[-3:] == ["cores = 8", "word", "phrase"]
 
 
 def test_words_that_name_other_files_stay_as_they_are(as_root: RootCheckout):

@@ -1,16 +1,18 @@
-"""What tests of the chip share: a workstation to have a chip, an image to sign, a still loop."""
+"""What tests of the chip share: workstations and births, an image to sign, a still loop."""
 
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from spacegray import host
 from spacegray.chip.images import copy_firmware
-from spacegray.chip.launch import launch
+from spacegray.chip.launch import ChipProcess, launch
+from spacegray.chip.messages import Seal
 from spacegray.nbd import NbdClient
 from spacegray.paths import Paths, WorkstationPaths
+from tests.support.vaultd import secret
 
 PE_AT = 64
 OPTIONAL_AT = PE_AT + 24
@@ -39,6 +41,23 @@ def workstation(home: Path, name: str = "pro") -> WorkstationPaths:
     paths.folder.mkdir(parents=True)
     copy_firmware(host.ovmf(), paths.folder)
     return paths
+
+
+@contextmanager
+def born(
+    at: WorkstationPaths,
+    *,
+    source: str = "host",
+    seal: Seal = "keyfile",
+    passphrase: bytes | None = None,
+    tpm: Path | None = None,
+) -> Iterator[ChipProcess]:
+    """The running chip of a workstation that had none, just born."""
+    with launch(at, new=True, seal=seal, tpm=tpm) as chip, chip.client() as client:
+        with ExitStack() as given:
+            descriptor = given.enter_context(secret(passphrase)) if passphrase else None
+            client.birth(source, seal, descriptor)
+        yield chip
 
 
 def copy(home: Path, to: Path, name: str = "pro") -> WorkstationPaths:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from spacegray.console.machines import Machine, Verb
 from spacegray.console.peer import loopback_uid
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.links import LINKS
+from spacegray.workstation.unlock import WORDS, Kind
 
 READY_SECONDS = 20.0
 POLL_SECONDS = 0.05
@@ -33,6 +35,12 @@ DETAILS = {
     "data": "formatted",
     "login": "SSH answered",
 }
+
+BUDGETS = ("password", "recovery", "recovery_key")
+TRIES = 10
+FREE_TRIES = 3
+WAITS_SECONDS = (60, 300, 900, 3600, 10800, 28800, 28800)
+"""What the chip makes a guesser wait, from the fourth wrong one on."""
 
 
 class FakeMachine:
@@ -49,6 +57,14 @@ class FakeMachine:
         self.acts: list[Verb] = []
         self.refusal: SpacegrayError | None = None
         self.screen: Path | None = None
+        self.secrets: dict[str, str] = {}
+        self.needs: list[str] = []
+        self.failures: dict[str, int] = {}
+        self.attempts_at: float | None = None
+        self.locked_until: float | None = None
+        self.heard: list[tuple[str, str, bytes]] = []
+        self.looking: threading.Event | None = None
+        self.life = "in use"
         self._events = folder / f"{name}.jsonl"
         self._events.write_text("")
 
@@ -68,6 +84,25 @@ class FakeMachine:
             "boot": self.boot,
             "since": self.powered_on,
             "links": list(self.links),
+            "needs": list(self.needs),
+            "attempts": self.attempts(),
+            "attempts_at": self.attempts_at,
+            "locked_until": self.locked_until,
+        }
+
+    def attempts(self) -> dict[str, dict[str, int]]:
+        """The three budgets; a sealed chip knows none."""
+        if self.state != "locked" or "passphrase" in self.needs:
+            return {}
+        return {
+            budget: {
+                "failures": (failures := self.failures.get(budget, 0)),
+                "left": TRIES - failures,
+                "wait_seconds": WAITS_SECONDS[failures - FREE_TRIES]
+                if FREE_TRIES <= failures < TRIES
+                else 0,
+            }
+            for budget in BUDGETS
         }
 
     def show(self) -> dict[str, Any]:
@@ -79,6 +114,17 @@ class FakeMachine:
             "secure_boot": True if self.state == "running" else None,
             "kernel": "6.12.57+deb13-amd64",
             "ecid": "0x8d1f5a0b77c3e241",
+            "chip": {
+                "seal": "tpm2",
+                "root": "tpm",
+                "life": self.life,
+                "lives": 2,
+                "password": True,
+                "recovery_key": "recovery_key" in self.secrets,
+                "rollbacks": 1,
+                "policy": "full",
+                "needs": list(self.needs),
+            },
             "ordered": {
                 "cores": 8,
                 "memory_gb": 32,
@@ -117,7 +163,52 @@ class FakeMachine:
         if verb == "start":
             self.power_on()
 
+    def unlock(self, kind: Kind, secret: int, mode: str) -> dict[str, Any]:
+        with open(os.dup(secret), "rb") as file:
+            given = file.read()
+        self.heard.append((kind, mode, given))
+        if self.refusal is not None:
+            raise self.refusal
+        if self.looking is not None:
+            assert self.looking.wait(READY_SECONDS)
+        budget = "recovery" if mode == "recovery" else kind
+        code = self._judge(kind, budget, given.decode())
+        return {
+            "right": code is None,
+            "code": code,
+            "stopped_by": f"this is not the {WORDS[kind]}" if code else "",
+            "next_step": "try again" if code else "",
+            "standing": {"needs": list(self.needs), "attempts": self.attempts()},
+        }
+
+    def _judge(self, kind: Kind, budget: str, given: str) -> str | None:
+        counted = self.attempts().get(budget)
+        if counted is not None and counted["left"] == 0:
+            return "disabled"
+        if counted is not None and counted["wait_seconds"]:
+            return "wait"
+        if kind not in self.secrets:
+            return "absent"
+        if given != self.secrets[kind]:
+            if counted is None:
+                return "passphrase"
+            self.failures[budget] = counted["failures"] + 1
+            self.attempts_at = time.time()
+            return "wrong"
+        self.failures.pop(budget, None)
+        del self.needs[0]
+        if not self.needs:
+            self.state, self.locked_until = "starting", None
+        return None
+
     # What a test does to it
+
+    def lock(self, *needs: str, **secrets: str) -> None:
+        """It was powered on, and its chip waits for `needs`; `secrets` are the right ones."""
+        self.power_on()
+        self.state, self.needs, self.secrets = "locked", list(needs), secrets
+        self.attempts_at = time.time()
+        self.locked_until = self.attempts_at + 600
 
     def power_on(self) -> None:
         self.boot += 1

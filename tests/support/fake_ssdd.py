@@ -94,7 +94,11 @@ def run(behaviour: dict[str, Any]) -> None:
                     os.pwrite(module, f"module {number} of {request['capacity_bytes']}".encode(), 0)
             case "open":
                 state = "open"
-                answer |= {"capacity_bytes": CAPACITY_BYTES, "recovered": request["strict"]}
+                answer |= {
+                    "capacity_bytes": CAPACITY_BYTES,
+                    "recovered": request["strict"],
+                    "incomplete": request["adopt"],
+                }
             case "serve":
                 state = "served"
                 assert len(descriptors) == 1, "the listening socket is missing"

@@ -19,12 +19,14 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+VERSION = 2
 SLOT = 4096
 TAG = 12
 FANOUT = 256
 GROUP_SLOTS_MAX = 240
 FIRST_SEGMENT = 2
-DATA, LEAF, MIDDLE, PIECE, RECORD = range(5)
+DATA, LEAF, MIDDLE, PIECE, RECORD, SUPERBLOCK = range(6)
+SUPERBLOCK_SLOTS = (1, 2)
 BEGINS, ENDS = 1, 2
 
 HEADER = struct.Struct("<8sII16s16sQII32s")
@@ -35,6 +37,7 @@ SEGMENT = struct.Struct("<IHH")
 ENTRY = struct.Struct("<I12s")
 CHANGE = struct.Struct("<II12s")
 ANCHOR = struct.Struct("<II16s16s16sQ12sIQII12sI32sII12sII12s")
+SUPERBLOCK_HEAD = struct.Struct("<32sI")
 
 
 class FlashError(Exception):
@@ -49,9 +52,11 @@ class Anchor:
     identities: tuple[bytes, bytes]
     sequence: int
     tag: bytes
+    adoptions: int
     checkpoint_sequence: int
     checkpoint: tuple[int, int, bytes]
     """Slot number, generation, tag."""
+    superblock: int
     salt: bytes
     tails: tuple[tuple[int, int, bytes], tuple[int, int, bytes]]
 
@@ -91,27 +96,73 @@ def read_anchor(data: bytes) -> Anchor:
         one,
         sequence,
         tag,
-        _,
+        adoptions,
         checkpoint_sequence,
         checkpoint_slot,
         checkpoint_generation,
         checkpoint_tag,
-        _,
+        superblock,
         salt,
         *tails,
     ) = ANCHOR.unpack(data)
-    if version != 1:
-        raise FlashError("not an anchor of version 1")
+    if version != VERSION:
+        raise FlashError(f"not an anchor of version {VERSION}")
     return Anchor(
         pairing,
         (zero, one),
         sequence,
         tag,
+        adoptions,
         checkpoint_sequence,
         (checkpoint_slot, checkpoint_generation, checkpoint_tag),
+        superblock,
         salt,
         ((tails[0], tails[1], tails[2]), (tails[3], tails[4], tails[5])),
     )
+
+
+def superblock_anchors(modules: tuple[Path, Path], volume_key: bytes) -> list[bytes]:
+    """The anchors in the superblocks of both modules, the newest first: all that the key needs.
+
+    A thief who has the volume key reads modules with the first of them; a chip's anchor is what
+    keeps them fresh, not what keeps them secret.
+    """
+    found = {}
+    for path in modules:
+        data = path.read_bytes()
+        for place in SUPERBLOCK_SLOTS:
+            slot = data[place * SLOT :][:SLOT].ljust(SLOT, b"\0")
+            salt, count = SUPERBLOCK_HEAD.unpack_from(slot)
+            key = _session_key(volume_key, salt)
+            try:
+                plain = _decrypt(
+                    key,
+                    (count, place),
+                    (SUPERBLOCK, 0),
+                    slot[SUPERBLOCK_HEAD.size : -TAG],
+                    slot[-TAG:],
+                )
+            except InvalidTag:
+                continue
+            anchor = read_anchor(plain[: ANCHOR.size])
+            if (anchor.salt, anchor.superblock) != (salt, place):
+                raise FlashError("a superblock of another place or session")
+            found[plain[: ANCHOR.size]] = (anchor.adoptions, anchor.sequence)
+    return sorted(found, key=lambda bytes_: found[bytes_], reverse=True)
+
+
+def _session_key(volume_key: bytes, salt: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt, b"spacegray flash session 1").derive(volume_key)
+
+
+def _decrypt(
+    key: bytes, nonce: tuple[int, int], associated: tuple[int, int], sealed: bytes, tag: bytes
+) -> bytes:
+    """Nonce: generation and slot; associated data: kind and number. Raises InvalidTag."""
+    mode = GCM(struct.pack("<QI", *nonce), tag, min_tag_length=TAG)
+    opening = Cipher(AES(key), mode).decryptor()
+    opening.authenticate_additional_data(struct.pack("<BQ", *associated))
+    return opening.update(sealed) + opening.finalize()
 
 
 class FlashReader:
@@ -124,7 +175,7 @@ class FlashReader:
         self.blocks, self._segment_slots = self._check_headers()
         self._check_tails()
         # Until the body is read, the only session known is the one that wrote it.
-        self._sessions = [(0, self._session_key(self._anchor.salt))]
+        self._sessions = [(0, _session_key(volume_key, self._anchor.salt))]
         self._generations: dict[int, int] = {}
         self._changed: dict[int, tuple[int, bytes] | None] = {}
         self._middles: list[tuple[int, bytes]] = []
@@ -154,18 +205,23 @@ class FlashReader:
     def _check_headers(self) -> tuple[int, int]:
         found = []
         for module, data in enumerate(self._modules):
-            magic, version, number, identity, pairing, blocks, slots, _, mac = HEADER.unpack_from(
-                data.ljust(SLOT, b"\0")
+            magic, version, number, identity, pairing, blocks, slots, adoptions, mac = (
+                HEADER.unpack_from(data.ljust(SLOT, b"\0"))
             )
-            if (magic, version) != (b"SGFLASH\0", 1):
+            if (magic, version) != (b"SGFLASH\0", VERSION):
                 raise FlashError(f"module {module}: missing")
-            if pairing != self._anchor.pairing or identity not in self._anchor.identities:
+            if identity not in self._anchor.identities:
                 raise FlashError(f"module {module}: foreign")
             if number != module or identity != self._anchor.identities[module]:
                 raise FlashError("the modules are exchanged")
             key = HKDF(SHA256(), 32, pairing, b"spacegray flash header 1").derive(self._volume_key)
             if not hmac.compare_digest(mac, hmac.digest(key, data[:64], hashlib.sha256)):
                 raise FlashError(f"module {module}: the header is not what was written")
+            if pairing != self._anchor.pairing:
+                older = adoptions < self._anchor.adoptions
+                raise FlashError(
+                    f"module {module}: {'older than the anchor' if older else 'adopted since'}"
+                )
             found.append((blocks, slots))
         if found[0] != found[1]:
             raise FlashError("the modules differ in size")
@@ -280,7 +336,7 @@ class FlashReader:
             raise FlashError("the checkpoint is of a disk of another size")
         at = BODY_HEAD.size
         rows = [SESSION.unpack_from(body, at + SESSION.size * place) for place in range(sessions)]
-        self._sessions = [(first, self._session_key(salt)) for first, _, salt in rows]
+        self._sessions = [(first, _session_key(self._volume_key, salt)) for first, _, salt in rows]
         at += SESSION.size * sessions
         for segment in range(segments):
             generation, _live, _flags = SEGMENT.unpack_from(body, at + SEGMENT.size * segment)
@@ -291,9 +347,6 @@ class FlashReader:
         for place in range(changes):
             block, slot, tag = CHANGE.unpack_from(body, at + CHANGE.size * place)
             self._changed[block % (1 << 31)] = (slot, tag) if slot else None
-
-    def _session_key(self, salt: bytes) -> bytes:
-        return HKDF(SHA256(), 32, salt, b"spacegray flash session 1").derive(self._volume_key)
 
     def _slot(self, slot: int) -> bytes:
         """The bytes of a slot; what lies past the end of a module is zeros."""
@@ -312,10 +365,7 @@ class FlashReader:
         keys = [key for first, key in self._sessions if first <= generation]
         if not keys:
             raise FlashError(f"slot {slot}: of no session")
-        nonce = struct.pack("<QI", generation, slot)
-        opening = Cipher(AES(keys[-1]), GCM(nonce, tag, min_tag_length=TAG)).decryptor()
-        opening.authenticate_additional_data(struct.pack("<BQ", kind, number))
         try:
-            return opening.update(sealed) + opening.finalize()
+            return _decrypt(keys[-1], (generation, slot), (kind, number), sealed, tag)
         except InvalidTag:
             raise FlashError(f"slot {slot}: not what was written") from None

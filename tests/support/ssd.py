@@ -13,7 +13,7 @@ from spacegray.chip.launch import ChipProcess, launch
 from spacegray.chip.modules import NAMES
 from spacegray.nbd import NbdClient, NbdError
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import workstation
+from tests.support.chip import born, workstation
 
 CAPACITY_BYTES = 64 * 1024**2
 BLOCK_BYTES = 4096
@@ -53,7 +53,7 @@ def checked(at: WorkstationPaths) -> Iterator[ChipClient]:
 def make(home: Path) -> WorkstationPaths:
     """A workstation in `home` with a chip and an empty disk."""
     at = workstation(home)
-    with launch(at, birth_source="host") as chip, chip.client() as mailbox:
+    with born(at) as chip, chip.client() as mailbox:
         mailbox.create_disk(CAPACITY_BYTES)
     return at
 

@@ -91,13 +91,25 @@ class Vaultd(Link):
         super().__init__(link)
         self.process = process
 
-    def attach(self, *, new_key: bool = False) -> SsdLink:
+    def birth(self, seal: str = "keyfile", *descriptors: int) -> int:
+        """Have the chip made, return its number."""
+        return int(self.ask("birth", *descriptors, seal=seal)["ecid"])
+
+    def attach(self, mode: str = "open") -> SsdLink:
         """Attach an SSD, return its end."""
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, ours:
-            reply = self.ask("attach_ssd", ours.fileno(), format=new_key)
+            reply = self.ask("attach_ssd", ours.fileno(), mode=mode)
             assert reply == {"ok": True}, reply
             return SsdLink(theirs.detach())
+
+    def give(self, op: str, *secrets: bytes, **fields: object) -> dict[str, Any]:
+        """Send a request with secrets, each in a pipe of its own."""
+        if op not in ("open", "set_password"):
+            fields = {"with": "password", "mode": "normal", **fields}
+        with contextlib.ExitStack() as stack:
+            pipes = [stack.enter_context(secret(each)) for each in secrets]
+            return self.ask(op, *pipes, **fields)
 
     def close(self) -> int:
         """Close the link and return the exit status of the vault."""
@@ -106,17 +118,40 @@ class Vaultd(Link):
 
 
 @contextlib.contextmanager
-def vaultd(state_folder: Path, user: int | None = None) -> Iterator[Vaultd]:
-    """A vault on this folder, as another user if the caller may choose one."""
+def vaultd(
+    state_folder: Path,
+    user: int | None = None,
+    *,
+    tpm: Path | None = None,
+    host_state: Path | None = None,
+    within: Sequence[str] = (),
+) -> Iterator[Vaultd]:
+    """A vault on this folder, as another user if the caller may choose one.
+
+    With the socket of a TPM it gets that and the folder of the host's map. `within` are the words
+    of a program that starts it (`unshare …`).
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with contextlib.ExitStack() as stack:
         stack.enter_context(ours)
-        with theirs, opened(state_folder, os.O_DIRECTORY) as folder, opened(program()) as code:
+        with contextlib.ExitStack() as given:
+            given.enter_context(theirs)
+            folder = given.enter_context(opened(state_folder, os.O_DIRECTORY))
+            code = given.enter_context(opened(program()))
+            words = ["--state-fd", str(folder), "--link-fd", str(theirs.fileno())]
+            descriptors = [folder, theirs.fileno(), code]
+            if tpm is not None and host_state is not None:
+                connection = given.enter_context(socket.socket(socket.AF_UNIX))
+                connection.connect(str(tpm))
+                host = given.enter_context(opened(host_state, os.O_DIRECTORY))
+                words += ["--tpm-fd", str(connection.fileno()), "--host-fd", str(host)]
+                descriptors += [connection.fileno(), host]
+            # Through a descriptor, since another user may not reach the checkout.
+            path = f"/proc/self/fd/{code}"
             process = subprocess.Popen(
-                ["vaultd", "--state-fd", str(folder), "--link-fd", str(theirs.fileno())],
-                # Through a descriptor, since another user may not reach the checkout.
-                executable=f"/proc/self/fd/{code}",
-                pass_fds=(folder, theirs.fileno(), code),
+                [*within, path if within else "vaultd", *words],
+                executable=None if within else path,
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -138,6 +173,18 @@ def run_to_end(arguments: Sequence[str], *descriptors: int) -> subprocess.Comple
         timeout=ANSWER_TIMEOUT_SECONDS,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def secret(text: bytes) -> Iterator[int]:
+    """The reading end of a pipe that holds `text`, its writer closed."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.write(writer, text)
+        os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,14 @@ def test_a_copy_of_the_folder_takes_neither_the_chip_nor_the_key_along():
         assert apart != at.folder
 
 
+def test_what_chips_share_is_nobodys_own():
+    """Promise: the map of a host's TPM is one for all chips, and no workstation's folder."""
+    paths = Paths.current({"SPACEGRAY_HOME": "/h"})
+    assert paths.workstation("pro").host_state == paths.workstation("lab").host_state
+    with pytest.raises(UsageError):
+        paths.workstation(paths.workstation("pro").host_state.name)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "A", "a" * 33, "a\n", "1a", "a b"])
 def test_a_name_that_could_lead_elsewhere_is_refused(name):
     with pytest.raises(UsageError, match="choose another name"):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from spacegray import process
-from spacegray.landlock import Reach, supported
+from spacegray.confinement import Reach
+from spacegray.landlock import supported
 
 PYTHON_READS = (Path("/usr"), Path("/lib"), Path("/lib64"), Path("/etc"), Path(sys.prefix))
 
@@ -60,7 +61,7 @@ def test_a_confined_child_reaches_only_what_it_was_given(tmp_path):
     (tmp_path / "given" / "file").write_text("within reach")
     (tmp_path / "secret").write_text("out of reach")
     script = f"cat {tmp_path}/given/file; cat {tmp_path}/secret; echo x > {tmp_path}/given/new"
-    reach = Reach(read=(*PYTHON_READS, tmp_path / "given"))
+    reach = Reach(read=(*PYTHON_READS, tmp_path / "given"), processes=True)
     child = process.spawn(
         ["sh", "-c", script], reach=reach, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -1,5 +1,6 @@
 /** What the page asks of the console over HTTP. */
-import type { Refusal, Status, Verb } from "./model.ts";
+import type { Asked } from "./locked.ts";
+import type { Answer, Refusal, Status, Verb } from "./model.ts";
 
 export type Listed = Omit<Status, "kind" | "errand"> & { readonly name: string };
 
@@ -32,6 +33,16 @@ export async function act(name: string, verb: Verb): Promise<void> {
   await ask(`${path(name)}/${verb}`, "POST");
 }
 
+/** Gives the chip a secret, which is wiped here. Throws Locked, Refused, TypeError. */
+export async function unlock(name: string, asked: Asked, secret: Uint8Array<ArrayBuffer>): Promise<Answer> {
+  const query = new URLSearchParams({ kind: asked.kind, mode: asked.mode });
+  try {
+    return (await ask(`${path(name)}/unlock?${query}`, "POST", secret)) as Answer;
+  } finally {
+    secret.fill(0);
+  }
+}
+
 export function socketUrl(name: string, what: "events" | "screen"): string {
   return `ws://${location.host}${path(name)}/${what}`;
 }
@@ -40,8 +51,12 @@ function path(name: string): string {
   return `/api/workstations/${encodeURIComponent(name)}`;
 }
 
-async function ask(url: string, method: "GET" | "POST" = "GET"): Promise<unknown> {
-  const answer = await fetch(url, { method, credentials: "same-origin", redirect: "error" });
+async function ask(
+  url: string,
+  method: "GET" | "POST" = "GET",
+  body: Uint8Array<ArrayBuffer> | null = null,
+): Promise<unknown> {
+  const answer = await fetch(url, { method, body, credentials: "same-origin", redirect: "error" });
   if (answer.status === 401) throw new Locked();
   if (answer.ok) return answer.json();
   const text = await answer.text();

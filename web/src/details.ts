@@ -1,4 +1,5 @@
 /** The result of `show`, arranged for reading. Fields that are missing are left out. */
+import type { ChipFacts } from "./model.ts";
 import { brief, size } from "./words.ts";
 
 export interface Section {
@@ -25,6 +26,19 @@ const GRAPHICS: Record<string, string> = {
   "vega-64x": "Vega 64X",
 };
 
+const SEALS: Record<string, string> = {
+  keyfile: "key file, apart from the workstation’s folder",
+  passphrase: "passphrase, asked at power-on",
+  tpm2: "this host’s TPM",
+};
+
+const ROOTS: Record<string, string> = {
+  software: "software, in the chip’s own files",
+  tpm: "this host’s TPM",
+};
+
+const UNKNOWN = "not known yet";
+
 export function details(show: unknown): Details {
   const all = fields(show);
   const ordered = fields(all["ordered"]);
@@ -50,6 +64,7 @@ export function details(show: unknown): Details {
       ["System seal", brief(text(all["root_hash"]))],
       ["Kernel", text(all["kernel"])],
     ]),
+    section("Chip", chip(all["chip"])),
     section("Disk", [
       ["Size", diskBytes ? size(diskBytes, 1000) : ""],
       ["Used on this host", number(disk["used_bytes"]) ? size(number(disk["used_bytes"]) ?? 0) : ""],
@@ -64,6 +79,35 @@ export function details(show: unknown): Details {
     partitions: list(disk["partitions"]).map(partition).filter((each) => each.sizeBytes > 0),
     diskBytes,
   };
+}
+
+/** What the page itself has to know of the chip. */
+export function chipFacts(show: unknown): ChipFacts {
+  const facts = fields(fields(show)["chip"]);
+  const made = facts["recovery_key"];
+  return { life: text(facts["life"]) || null, recovery_key: typeof made === "boolean" ? made : null };
+}
+
+/** How the chip is, as far as that is known without asking it. */
+function chip(value: unknown): [string, string][] {
+  const facts = fields(value);
+  if (Object.keys(facts).length === 0) return [];
+  const lives = number(facts["lives"]);
+  const life = text(facts["life"]);
+  const rollbacks = number(facts["rollbacks"]);
+  return [
+    ["Life", life ? capitalised(life) + (lives === null ? "" : ` (life ${lives})`) : UNKNOWN],
+    ["Seal", SEALS[text(facts["seal"])] ?? text(facts["seal"])],
+    ["Root", ROOTS[text(facts["root"])] ?? text(facts["root"])],
+    ["Password", known(facts["password"], "set", "none: it opens for whoever can power it on")],
+    ["Recovery key", known(facts["recovery_key"], "made", "none: a forgotten password loses all")],
+    ["Rollbacks", rollbacks === null ? UNKNOWN : rollbacks === 0 ? "none" : `${rollbacks}, authorised by the owner`],
+    ["Policy", text(facts["policy"])],
+  ];
+}
+
+function known(value: unknown, yes: string, no: string): string {
+  return typeof value === "boolean" ? (value ? yes : no) : UNKNOWN;
 }
 
 /** A row for one field of what the host gives; its unit stands at the end of its name. */

@@ -1,5 +1,7 @@
 /** Making elements. Text is only ever set as text, so nothing that is shown can become markup. */
 
+import { pieces } from "./words.ts";
+
 type Attributes = Readonly<Record<string, string | boolean>>;
 
 export function make<K extends keyof HTMLElementTagNameMap>(
@@ -14,6 +16,13 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   }
   element.append(...children);
   return element;
+}
+
+/** The text with the commands in it as code, as they are typed for the workstation `name`. */
+export function rich(text: string, name: string | null): Node[] {
+  return pieces(text, name).map((piece) =>
+    piece.command ? make("code", {}, piece.text) : document.createTextNode(piece.text),
+  );
 }
 
 /** The element with this id, which index.html has. */

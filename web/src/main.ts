@@ -1,12 +1,13 @@
 /** The page: one workstation at a time, named by the address's fragment (#/NAME). */
 import "./style/page.css";
 import type { Listed } from "./api.ts";
-import { act, list, Locked, Refused } from "./api.ts";
+import { act, list, Locked, Refused, show } from "./api.ts";
+import { chipFacts } from "./details.ts";
 import { byId } from "./dom.ts";
 import type { Health } from "./lifeline.ts";
 import { Lifeline } from "./lifeline.ts";
 import type { ConsoleEvent, Model, Verb } from "./model.ts";
-import { chain, EMPTY, hasScreen, reduce } from "./model.ts";
+import { answered, chain, EMPTY, hasScreen, reduce } from "./model.ts";
 import { BannerView } from "./view/banner.ts";
 import { BarView } from "./view/bar.ts";
 import { ChainView } from "./view/chain.ts";
@@ -14,13 +15,21 @@ import { confirm } from "./view/confirm.ts";
 import { CoverView } from "./view/cover.ts";
 import { DisplayView } from "./view/display.ts";
 import { PanelView } from "./view/panel.ts";
+import { UnlockView } from "./view/unlock.ts";
 
 const LIST_MS = 3000;
 const CLOCK_MS = 100;
 
 const bar = new BarView((verb) => void ask(verb));
 const links = new ChainView();
-const cover = new CoverView(() => void ask("start"));
+const unlock = new UnlockView({
+  answered: (name, answer) => {
+    if (name !== current || !model.status) return;
+    model = { ...model, status: answered(model.status, answer, seconds()) };
+  },
+  changed: () => draw(),
+});
+const cover = new CoverView(unlock, () => void ask("start"));
 const panel = new PanelView();
 const banner = new BannerView();
 const display = new DisplayView(() => draw());
@@ -33,6 +42,10 @@ let lifeline: Lifeline | null = null;
 let told = "";
 let health: Health = "connected";
 
+function seconds(): number {
+  return Date.now() / 1000;
+}
+
 function draw(): void {
   const status = model.status;
   const state = chain(status);
@@ -40,13 +53,15 @@ function draw(): void {
   stage.inert = lost;
   if (lost) bar.updateGone();
   else bar.update(status);
-  links.update(model, state, Date.now() / 1000);
-  cover.update(model, state, display.picture);
+  links.update(model, state, seconds());
+  cover.update(current, model, state, display.picture, seconds());
   document.title = current ? `${current} · Spacegray` : "Spacegray";
 }
 
 function receive(event: ConsoleEvent): void {
+  const before = model.status;
   model = reduce(model, event);
+  if (model.status?.state !== before?.state) void learn();
   display.show(hasScreen(model.status) ? current : null);
   if (event.kind === "status") {
     all = all.map((each) => (each.name === current ? { ...each, state: event.state } : each));
@@ -56,6 +71,20 @@ function receive(event: ConsoleEvent): void {
   const facts = JSON.stringify([current, model.status?.state, model.status?.boot, model.notes.length]);
   if (facts !== told) panel.update(current, model.notes);
   told = facts;
+}
+
+/** What is known of the chip decides what is said of a machine that does not run. */
+async function learn(): Promise<void> {
+  const [name, state] = [current, model.status?.state];
+  if (name === null || state === "running" || state === "stopping") return;
+  try {
+    const chip = chipFacts(await show(name));
+    if (name !== current) return;
+    model = { ...model, chip };
+    draw();
+  } catch {
+    // The lifeline notices and tells; without these facts less is said.
+  }
 }
 
 /** Look at the workstation `name` instead. */
@@ -75,7 +104,7 @@ function select(name: string | null): void {
 function heard(now: Health): void {
   if (now === health) return;
   // The notes come again with the new connection.
-  if (now === "connected") model = { ...EMPTY, status: model.status };
+  if (now === "connected") model = { ...EMPTY, status: model.status, chip: model.chip };
   health = now;
   banner.update(now);
   if (now === "locked" || now === "missing") display.show(null);
@@ -92,6 +121,8 @@ async function refresh(): Promise<void> {
   }
   if (all.length === 0) banner.update("none");
   else if (health === "connected") banner.update("connected");
+  // An erased chip may begin a new life, of which no event tells.
+  if (model.chip?.life && model.chip.life !== "in use") void learn();
   if (current === null) select(wanted() ?? all[0]?.name ?? null);
   bar.updateList(all, current);
 }
@@ -103,7 +134,9 @@ function wanted(): string | null {
 async function ask(verb: Verb): Promise<void> {
   const name = current;
   if (name === null) return;
-  if (verb === "stop" && !(await confirm(`Shut down ${name}?`, "Programs that run in it are closed.", "Shut down"))) return;
+  // Nothing runs yet in one that is locked.
+  const idle = model.status?.state === "locked";
+  if (verb === "stop" && !idle && !(await confirm(`Shut down ${name}?`, "Programs that run in it are closed.", "Shut down"))) return;
   if (verb === "restart" && !(await confirm(`Restart ${name}?`, "Programs that run in it are closed.", "Restart"))) return;
   try {
     await act(name, verb);
@@ -121,7 +154,7 @@ addEventListener("hashchange", () => {
   if (name !== null) select(name);
 });
 setInterval(() => {
-  if (model.status?.state === "starting") draw();
+  if (model.status?.state === "starting" || model.status?.state === "locked") draw();
 }, CLOCK_MS);
 setInterval(() => {
   if (!document.hidden) void refresh();

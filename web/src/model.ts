@@ -12,7 +12,7 @@ export const LINKS = [
 ] as const;
 export type LinkName = (typeof LINKS)[number];
 
-export type State = "off" | "starting" | "running" | "stopping" | "failed";
+export type State = "off" | "starting" | "locked" | "running" | "stopping" | "failed";
 export type Verb = "start" | "stop" | "restart";
 
 /** One observation about a link: `at` in Unix seconds, `seconds` since power-on. */
@@ -38,6 +38,35 @@ export interface Errand {
   readonly error: Refusal | null;
 }
 
+/** What the chip may wait for, in the state `locked`. */
+export type Need = "passphrase" | "password";
+/** What wrong tries are counted for, each by itself. */
+export type Budget = "password" | "recovery" | "recovery_key";
+
+export interface Tries {
+  readonly failures: number;
+  readonly left: number;
+  /** How long the chip looks at none, from `attempts_at` on. */
+  readonly wait_seconds: number;
+}
+
+export type Attempts = Readonly<Partial<Record<Budget, Tries>>>;
+
+/** What the chip said to a secret; `code` is its word for why not. */
+export interface Answer {
+  readonly right: boolean;
+  readonly code: string | null;
+  readonly stopped_by: string;
+  readonly next_step: string;
+  readonly standing: { readonly needs: readonly Need[]; readonly attempts: Attempts };
+}
+
+/** What is known of the chip without asking it; null where it is not. */
+export interface ChipFacts {
+  readonly life: string | null;
+  readonly recovery_key: boolean | null;
+}
+
 export interface Status {
   readonly kind: "status";
   readonly state: State;
@@ -46,6 +75,11 @@ export interface Status {
   readonly boot: number;
   readonly since: number;
   readonly links: readonly Sighting[];
+  readonly needs: readonly Need[];
+  readonly attempts: Attempts;
+  /** When `attempts` were as they are said to be, and when a locked machine gives up (Unix s). */
+  readonly attempts_at: number | null;
+  readonly locked_until: number | null;
   readonly errand: Errand | null;
 }
 
@@ -68,9 +102,10 @@ export interface Model {
   readonly status: Status | null;
   readonly notes: readonly Note[];
   readonly progress: Progress | null;
+  readonly chip: ChipFacts | null;
 }
 
-export const EMPTY: Model = { status: null, notes: [], progress: null };
+export const EMPTY: Model = { status: null, notes: [], progress: null, chip: null };
 
 /** How many notes are kept; older ones are in the workstation's log. */
 export const NOTE_LIMIT = 50;
@@ -87,6 +122,14 @@ export function reduce(model: Model, event: ConsoleEvent): Model {
     case "progress":
       return { ...model, progress: event.total > 0 && event.done >= event.total ? null : event };
   }
+}
+
+/** The status as the chip's answer (at `now`, Unix seconds) makes it, before the next one says so. */
+export function answered(status: Status, answer: Answer, now: number): Status {
+  const { needs, attempts } = answer.standing;
+  if (status.state !== "locked") return status;
+  if (needs.length === 0) return { ...status, state: "starting", needs, attempts, locked_until: null };
+  return { ...status, needs, attempts, attempts_at: now };
 }
 
 /** Reads what came over the wire; null for anything that is not an event of ours. */
@@ -117,7 +160,7 @@ export interface ChainLink {
 /** The chain as it stands now, in the order in which power-on passes it. */
 export function chain(status: Status | null): ChainLink[] {
   const state = status?.state ?? "off";
-  let due = state === "starting";
+  let due = state === "starting" || state === "locked";
   return LINKS.map((name) => {
     const seen = state === "off" ? undefined : status?.links.findLast((each) => each.link === name);
     const detail = seen?.detail ?? "";
@@ -164,7 +207,7 @@ export function allowed(status: Status | null): Record<Verb, boolean> {
   const state = status?.state;
   return {
     start: idle && (state === "off" || state === "failed"),
-    stop: state === "running" || state === "starting",
+    stop: state === "running" || state === "starting" || state === "locked",
     restart: idle && state === "running",
   };
 }

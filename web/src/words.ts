@@ -41,7 +41,7 @@ const BROKEN: Record<LinkName, { readonly means: string; readonly next: string }
   },
   machine: {
     means: "The processor did not start, or stopped by itself.",
-    next: "Look into its log; the command “spacegray doctor” says what this host lacks.",
+    next: "Look into its log; `doctor` says what this host lacks.",
   },
   kernel: {
     means: "The firmware did not accept the kernel image on the disk: it is unsigned or was changed.",
@@ -64,6 +64,7 @@ const BROKEN: Record<LinkName, { readonly means: string; readonly next: string }
 const STATES: Record<State, string> = {
   off: "Off",
   starting: "Starting",
+  locked: "Locked",
   running: "Running",
   stopping: "Shutting down",
   failed: "Failed",
@@ -105,6 +106,91 @@ export function brief(text: string): string {
   return text.replaceAll(/\b[0-9a-f]{24,}\b/g, (hash) => `${hash.slice(0, 16)}…`);
 }
 
+/** A time to wait, to the second: 0:42, 4:59, 7:59:12. */
+export function countdown(seconds: number): string {
+  const whole = Math.max(0, Math.ceil(seconds));
+  const two = (value: number): string => `${value}`.padStart(2, "0");
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+/** The same in words: 1 minute, 8 hours, 59 minutes 30 seconds. */
+export function span(seconds: number): string {
+  const whole = Math.max(0, Math.ceil(seconds));
+  const parts: [number, string][] = [
+    [Math.floor(whole / 3600), "hour"],
+    [Math.floor((whole % 3600) / 60), "minute"],
+    [whole % 60, "second"],
+  ];
+  const told = parts.filter(([count]) => count > 0).slice(0, 2);
+  return told.map(([count, unit]) => counted(count, unit)).join(" ") || "a moment";
+}
+
+/** One try, 2 tries. */
+export function counted(count: number, one: string, several = `${one}s`): string {
+  return `${count} ${count === 1 ? one : several}`;
+}
+
+/** The commands of `spacegray` that are for one workstation, and those that are not. */
+export const COMMANDS: readonly string[] = [
+  "chip attest", "chip show", "create", "delete", "erase", "export", "import", "logs", "open",
+  "password change", "password remove", "password set", "password verify", "recovery-key",
+  "restart", "restore", "shell", "show", "ssd accept", "ssd show", "ssd verify", "start", "stop",
+  "target-disk", "up",
+];
+export const GENERAL_COMMANDS: readonly string[] = ["doctor", "list"];
+
+/** A piece of text; a `command` is there to be typed. */
+export interface Piece {
+  readonly text: string;
+  readonly command: boolean;
+}
+
+/**
+ * The text in pieces, commands in it (between backticks) as they are to be typed for the
+ * workstation `name`: where none is named, the command would be about another one.
+ */
+export function pieces(text: string, name: string | null): Piece[] {
+  return text
+    .split("`")
+    .map((piece, index) => ({ text: index % 2 === 1 ? typed(piece, name) : piece, command: index % 2 === 1 }))
+    .filter((piece) => piece.text !== "");
+}
+
+function typed(text: string, name: string | null): string {
+  const bare = text.replace(/^spacegray /, "");
+  if (name !== null && COMMANDS.includes(bare)) return `spacegray ${bare} ${name}`;
+  const known = [...COMMANDS, ...GENERAL_COMMANDS].some(
+    (command) => bare === command || bare.startsWith(`${command} `),
+  );
+  return known ? `spacegray ${bare}` : text;
+}
+
+/** What is left where the life of the chip of `name` is over; null where it is not. */
+export function ended(status: Status | null, life: string | null, name: string): Failure | null {
+  const over = status?.state === "off" || status?.state === "failed";
+  if (!over || (life !== "erased" && life !== "locked out")) return null;
+  if (life === "erased") {
+    return {
+      title: "Erased",
+      means: "Every key to its disk was destroyed: what was on it can no longer be read by anyone.",
+      found: [],
+      next: `\`restore ${name}\` makes a new system; \`import ${name} FILE\` brings a copy back.`,
+    };
+  }
+  return lockedOut(name);
+}
+
+/** Every try of everything is used up. */
+export function lockedOut(name: string): Failure {
+  return {
+    title: "Locked out",
+    means: "Every try is used up. Nothing opens this disk any more; all that is left is to begin anew.",
+    found: [],
+    next: `\`restore ${name}\` makes a new system on an empty disk; \`erase ${name}\` only destroys what there is.`,
+  };
+}
+
 /** A failure in plain words. */
 export interface Failure {
   readonly title: string;
@@ -130,7 +216,9 @@ export function failure(status: Status | null, links: readonly ChainLink[]): Fai
   }
   const words = BROKEN[broken.name];
   const title = `The ${LINK_TITLES[broken.name].toLowerCase()} link broke`;
-  return { title, means: words.means, found: findings(said), next: words.next };
+  // What broke it may have said what to do: it knows better than a word for all cases.
+  const own = status.reason.startsWith(`${said}; `) ? status.reason.slice(said.length + 2) : "";
+  return { title, means: words.means, found: findings(said), next: own ? sentence(own) : words.next };
 }
 
 const EXPECTED_FOUND = /expected:? (?<expected>.+?)[,;]? (?:but )?(?:found|got):? (?<found>.+)$/i;
@@ -147,7 +235,7 @@ export function findings(text: string): [string, string][] {
   return text ? [["Seen", text]] : [];
 }
 
-function sentence(text: string): string {
+export function sentence(text: string): string {
   const trimmed = text.trim();
   const start = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?]$/.test(start) || start === "" ? start : `${start}.`;

@@ -1,7 +1,7 @@
 /** Guards: the panel shows what `show` says, and survives what it does not know. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { details, given } from "../src/details.ts";
+import { chipFacts, details, given } from "../src/details.ts";
 
 const SHOW = {
   accelerator: "tcg",
@@ -36,6 +36,25 @@ test("Secure Boot is said to be on only where the guest said so", () => {
   assert.match(row(SHOW, "Security", "Secure Boot") ?? "", /^on/);
   assert.equal(row({ ...SHOW, secure_boot: false }, "Security", "Secure Boot"), "off");
   assert.match(row({ ...SHOW, secure_boot: null }, "Security", "Secure Boot") ?? "", /not known/);
+});
+
+test("the chip's facts are told, and what is not known of them is said to be so", () => {
+  const chip = { seal: "keyfile", root: "software", life: "in use", lives: 1, password: true, recovery_key: false, rollbacks: 0, policy: "full" };
+  const of = (facts: object, label: string) => row({ chip: { ...chip, ...facts } }, "Chip", label);
+  assert.equal(of({}, "Life"), "In use (life 1)");
+  assert.match(of({}, "Seal") ?? "", /^key file/);
+  assert.match(of({ seal: "passphrase" }, "Seal") ?? "", /passphrase, asked/);
+  assert.match(of({ seal: "tpm2" }, "Seal") ?? "", /TPM/);
+  assert.equal(of({}, "Password"), "set");
+  assert.match(of({ password: false }, "Password") ?? "", /none/);
+  assert.match(of({}, "Recovery key") ?? "", /loses all/);
+  assert.equal(of({}, "Rollbacks"), "none");
+  assert.match(of({ rollbacks: 2 }, "Rollbacks") ?? "", /2, authorised/);
+  for (const label of ["Life", "Password", "Recovery key", "Rollbacks"]) {
+    assert.equal(of({ life: null, lives: null, password: null, recovery_key: null, rollbacks: null }, label), "not known yet");
+  }
+  assert.deepEqual(chipFacts({ chip }), { life: "in use", recovery_key: false });
+  for (const odd of [null, {}, { chip: 3 }]) assert.deepEqual(chipFacts(odd), { life: null, recovery_key: null });
 });
 
 test("partitions are listed", () => {

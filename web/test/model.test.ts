@@ -9,7 +9,7 @@ function seen(link: string, seconds: number, status: "ok" | "failed" = "ok"): Si
 }
 
 function status(state: State, links: Sighting[] = [], more: Partial<Status> = {}): Status {
-  return { kind: "status", state, reason: "", link: null, boot: 1, since: 1000, links, errand: null, ...more };
+  return { kind: "status", state, reason: "", link: null, boot: 1, since: 1000, links, needs: [], attempts: {}, attempts_at: null, locked_until: null, errand: null, ...more };
 }
 
 function phases(of: Status | null): string[] {

@@ -5,10 +5,11 @@ import { wait } from "../src/backoff.ts";
 import type { Status } from "../src/model.ts";
 import { chain } from "../src/model.ts";
 import { rendering } from "../src/scaling.ts";
-import { brief, duration, failure, findings, size } from "../src/words.ts";
+import { brief, countdown, duration, ended, failure, findings, pieces, size, span } from "../src/words.ts";
 
 const OFF: Status = {
   kind: "status", state: "off", reason: "", link: null, boot: 1, since: 0, links: [], errand: null,
+  needs: [], attempts: {}, attempts_at: null, locked_until: null,
 };
 
 test("figures carry the digits that matter", () => {
@@ -35,6 +36,38 @@ test("a broken link is named, with what was expected and found", () => {
   assert.match(told?.title ?? "", /firmware/);
   assert.deepEqual(told?.found, [["Expected", "SHA-256 aa"], ["Found", "bb"]]);
   assert.ok(told?.next);
+});
+
+test("what broke a link may say itself what to do about it", () => {
+  const links = [{ link: "disk", status: "failed", detail: "older than remembered", at: 1, seconds: 1 }] as const;
+  const reason = "older than remembered; put the newest back, or `ssd accept pro` takes it";
+  const status: Status = { ...OFF, state: "failed", link: "disk", links, reason };
+  const told = failure(status, chain(status));
+  assert.deepEqual(told?.found, [["Seen", "older than remembered"]]);
+  assert.equal(told?.next, "Put the newest back, or `ssd accept pro` takes it.");
+});
+
+test("commands are to be typed as they stand, for the workstation that is looked at", () => {
+  const shown = (text: string) => pieces(text, "lab").filter((piece) => piece.command).map((piece) => piece.text);
+  assert.deepEqual(shown("see `logs`, or `erase`"), ["spacegray logs lab", "spacegray erase lab"]);
+  assert.deepEqual(shown("`ssd accept lab` takes it"), ["spacegray ssd accept lab"]);
+  assert.deepEqual(shown("`import --recovery lab FILE`"), ["spacegray import --recovery lab FILE"]);
+  assert.deepEqual(shown("`doctor`, `spacegray doctor`"), ["spacegray doctor", "spacegray doctor"]);
+  assert.deepEqual(shown("`qemu-img convert`, `--recovery-mode`, `shown`"), ["qemu-img convert", "--recovery-mode", "shown"]);
+  assert.deepEqual(pieces("a `logs` b", "lab").map((piece) => piece.text), ["a ", "spacegray logs lab", " b"]);
+  assert.deepEqual(pieces("plain", null), [{ text: "plain", command: false }]);
+});
+
+test("the end of a chip's life is told with the ways on, and only where the machine rests", () => {
+  assert.match(ended(OFF, "erased", "lab")?.next ?? "", /`restore lab`/);
+  assert.match(ended({ ...OFF, state: "failed" }, "locked out", "lab")?.next ?? "", /`erase lab`/);
+  for (const life of ["in use", null]) assert.equal(ended(OFF, life, "lab"), null);
+  assert.equal(ended({ ...OFF, state: "starting" }, "erased", "lab"), null);
+});
+
+test("waits are counted to the second and told in two units", () => {
+  assert.deepEqual([0, 0.2, 59.5, 300, 28799].map(countdown), ["0:00", "0:01", "1:00", "5:00", "7:59:59"]);
+  assert.deepEqual([60, 61, 3600, 28800, 29461, 0].map(span), ["1 minute", "1 minute 1 second", "1 hour", "8 hours", "8 hours 11 minutes", "a moment"]);
 });
 
 test("a machine that stopped with no link to blame tells the reason itself", () => {

@@ -2,7 +2,8 @@
 //! a seed says, and prints the key and the anchor. Blocks are numbered in the file of contents
 //! as on the disk.
 //!
-//! `image MODULE0 MODULE1 CONTENTS SEED SEGMENT_SLOTS stop|cut`
+//! `image MODULE0 MODULE1 CONTENTS SEED SEGMENT_SLOTS stop|cut|adopt`; with `adopt` the last
+//! session is an adoption, and is stopped.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -87,7 +88,9 @@ fn step<M: flash::Medium, A: Anchors>(
 
 fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let [zero, one, plain, seed, slots, end] = arguments else {
-        return Err("usage: image MODULE0 MODULE1 CONTENTS SEED SEGMENT_SLOTS stop|cut".into());
+        return Err(
+            "usage: image MODULE0 MODULE1 CONTENTS SEED SEGMENT_SLOTS stop|cut|adopt".into(),
+        );
     };
     let open = |path: &String| -> io::Result<File> {
         OpenOptions::new()
@@ -110,21 +113,30 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     };
     flash::format(&medium()?, &anchors, &volume_key(), geometry)?;
     let mut contents = vec![0; BLOCKS * BLOCK_BYTES];
+    let mut earlier = None;
     for session in 0..SESSIONS {
         let options = Options::default();
-        let flash = Flash::open(medium()?, anchors.clone(), volume_key(), options)?;
+        let vault = anchors.clone();
+        earlier = anchors.load()?;
+        let last = session + 1 == SESSIONS;
+        let flash = if last && end == "adopt" {
+            Flash::adopt(medium()?, vault, volume_key(), options)?
+        } else {
+            Flash::open(medium()?, vault, volume_key(), options)?
+        };
         for _ in 0..STEPS / SESSIONS {
             step(&flash, &mut contents, &mut random)?;
         }
-        if session + 1 < SESSIONS || end == "stop" {
-            flash.close()?;
-        } else {
+        if last && end == "cut" {
             flash.flush()?;
+        } else {
+            flash.close()?;
         }
     }
     std::fs::write(plain, &contents)?;
     println!("key {}", hex(&key));
     println!("anchor {}", hex(&anchors.load()?.unwrap_or_default()));
+    println!("earlier {}", hex(&earlier.unwrap_or_default()));
     Ok(())
 }
 

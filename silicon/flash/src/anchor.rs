@@ -2,7 +2,7 @@
 
 use crate::bytes::{Put as _, Reader};
 use crate::cipher::{IDENTITY_BYTES, SALT_BYTES};
-use crate::layout::{MODULES, Slot, TAG_BYTES, Tag, VERSION};
+use crate::layout::{MODULES, SUPERBLOCK_SLOTS, Slot, TAG_BYTES, Tag, VERSION};
 
 /// Bytes of an anchor.
 pub const ANCHOR_BYTES: usize = 184;
@@ -33,10 +33,14 @@ pub struct Anchor {
     pub sequence: u64,
     /// Its tag.
     pub tag: Tag,
+    /// How often the modules were adopted, as in their headers.
+    pub adoptions: u32,
     /// The sequence of the checkpoint's first record.
     pub checkpoint_sequence: u64,
     /// Where that record is.
     pub checkpoint: Mark,
+    /// The slot of the checkpoint's superblock, one of [`SUPERBLOCK_SLOTS`].
+    pub superblock: Slot,
     /// The salt of the session that wrote it and all that follows.
     pub salt: [u8; SALT_BYTES],
     /// The last record on each module, up to the newest.
@@ -56,10 +60,10 @@ impl Anchor {
         }
         bytes.put_u64(self.sequence);
         bytes.put(&self.tag);
-        bytes.put_u32(0);
+        bytes.put_u32(self.adoptions);
         bytes.put_u64(self.checkpoint_sequence);
         put_mark(&mut bytes, &self.checkpoint);
-        bytes.put_u32(0);
+        bytes.put_u32(self.superblock);
         bytes.put(&self.salt);
         for tail in &self.tails {
             put_mark(&mut bytes, tail);
@@ -82,17 +86,22 @@ impl Anchor {
         let pairing = reader.array()?;
         let identities = [reader.array()?, reader.array()?];
         let (sequence, tag) = (reader.u64()?, reader.array::<TAG_BYTES>()?);
-        reader.zeros(4)?;
+        let adoptions = reader.u32()?;
         let (checkpoint_sequence, checkpoint) = (reader.u64()?, mark(&mut reader)?);
-        reader.zeros(4)?;
+        let superblock = reader.u32()?;
+        if !SUPERBLOCK_SLOTS.contains(&superblock) {
+            return None;
+        }
         Some(Anchor {
             clean: flags & CLEAN != 0,
             pairing,
             identities,
             sequence,
             tag,
+            adoptions,
             checkpoint_sequence,
             checkpoint,
+            superblock,
             salt: reader.array()?,
             tails: [mark(&mut reader)?, mark(&mut reader)?],
         })
@@ -131,15 +140,17 @@ mod tests {
             identities: [[2; 16], [3; 16]],
             sequence: 4,
             tag: [5; TAG_BYTES],
+            adoptions: 11,
             checkpoint_sequence: 6,
             checkpoint: mark,
+            superblock: SUPERBLOCK_SLOTS[1],
             salt: [10; 32],
             tails: [mark, Mark::default()],
         };
         let bytes = anchor.encode();
         assert_eq!(Anchor::decode(&bytes), Some(anchor));
         assert_eq!(Anchor::decode(&bytes[1..]), None);
-        for position in [0, 4, 76, 108] {
+        for position in [0, 4, 108] {
             let mut bytes = bytes.clone();
             bytes[position] ^= 0x40;
             assert_eq!(Anchor::decode(&bytes), None, "{position}");

@@ -8,9 +8,11 @@ use crate::cipher::Kind;
 use crate::error::{Error, from_host};
 use crate::index::{Change, Needed, Node};
 use crate::layout::{BLOCK_BYTES, FANOUT, MODULES};
+use crate::log::Point;
 use crate::medium::{Anchors, Medium};
 use crate::record::{BEGINS, ENDS, Entry};
-use crate::state::{CHANGES_MAX, CHANGES_MIN, CHANGES_PART, Io, State};
+use crate::state::{CHANGES_MAX, CHANGES_MIN, CHANGES_PART, Checkpoint, Io, State};
+use crate::superblock::{self, Superblock};
 
 impl State {
     /// Writes what must be written of the index and the body, flushes, anchors, and frees what only
@@ -22,19 +24,30 @@ impl State {
         io: &Io<'_, M, A>,
         clean: bool,
     ) -> Result<(), Error> {
+        self.write_checkpoint(io.medium, clean)?;
+        self.store_anchor(io, clean)
+    }
+
+    /// All of it but the anchor; durable when this returns, on the modules at least.
+    pub(crate) fn write_checkpoint(
+        &mut self,
+        medium: &impl Medium,
+        clean: bool,
+    ) -> Result<(), Error> {
         self.check()?;
         self.flags = 0;
         while let Some(leaf) = self.index.first_touched_leaf() {
-            self.write_leaf(io.medium, leaf)?;
+            self.write_leaf(medium, leaf)?;
         }
-        while self.write_middle(io.medium)? {}
+        while self.write_middle(medium)? {}
         if self.log.is_pending() {
             self.close_group();
         }
-        self.write_body(io.medium)?;
-        self.write_out(io.medium)?;
+        self.write_body(medium)?;
+        self.write_out(medium)?;
+        self.write_superblock(medium, clean)?;
         for module in 0..MODULES {
-            self.sync(io.medium, module)?;
+            self.sync(medium, module)?;
         }
         self.log.dirty = [false; MODULES];
         self.end_flush(self.log.last());
@@ -42,7 +55,29 @@ impl State {
         self.opened_segments = 0;
         self.trimmed = 0;
         self.doom();
-        self.store_anchor(io, clean)
+        Ok(())
+    }
+
+    /// Writes the checkpoint's root onto both modules. The superblock of the checkpoint that the
+    /// vault remembers stays, and what that one needs does, too: one of the two is always whole.
+    fn write_superblock(&mut self, medium: &impl Medium, clean: bool) -> Result<(), Error> {
+        let superblock = Superblock {
+            anchor: Anchor {
+                clean,
+                ..self.root(self.log.last(), self.begun)
+            },
+            sure: self.sure,
+        };
+        let offset = superblock::offset(superblock.anchor.superblock);
+        for module in 0..MODULES {
+            // Sealed anew, so that nobody sees that the two are the same.
+            self.superblocks += 1;
+            self.counters.slots_written += 1;
+            let slot = superblock.seal(self.sessions.current(), self.superblocks);
+            let result = medium.write(module, offset, &slot).map_err(from_host);
+            self.stop_unless_full(result)?;
+        }
+        Ok(())
     }
 
     /// Merges changes into their leaves until no more wait than may, and a guest that writes
@@ -218,13 +253,19 @@ impl State {
 
     /// What the vault should remember now.
     pub(crate) fn newest_anchor(&self) -> Anchor {
+        self.root(self.durable, self.checkpoint)
+    }
+
+    /// The root of a checkpoint and all records after it up to `last`.
+    fn root(&self, last: Point, checkpoint: Checkpoint) -> Anchor {
         Anchor {
             clean: false,
-            sequence: self.durable.sequence,
-            tag: self.durable.tag,
-            tails: self.durable.tails,
-            checkpoint_sequence: self.checkpoint.sequence,
-            checkpoint: self.checkpoint.mark,
+            sequence: last.sequence,
+            tag: last.tag,
+            tails: last.tails,
+            checkpoint_sequence: checkpoint.sequence,
+            checkpoint: checkpoint.mark,
+            superblock: checkpoint.superblock,
             ..self.anchor.clone()
         }
     }
@@ -253,6 +294,7 @@ impl State {
         let newer = self.durable.sequence > self.anchored;
         self.unanchored_since = newer.then_some(taken);
         if anchor.checkpoint_sequence == self.checkpoint.sequence {
+            self.kept_superblock = self.checkpoint.superblock;
             for segment in std::mem::take(&mut self.doomed) {
                 self.segments.free(segment);
             }

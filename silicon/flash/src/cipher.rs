@@ -42,6 +42,8 @@ pub enum Kind {
     Piece = 3,
     /// A record; its number is 0, for who looks for it may not know its sequence.
     Record = 4,
+    /// A superblock; its number is 0.
+    Superblock = 5,
 }
 
 /// The key of one disk, from the vault. Wiped when dropped.

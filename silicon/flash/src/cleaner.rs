@@ -220,7 +220,12 @@ impl State {
                 }
                 self.counters.blocks_cleaned += 1;
             }
-            Kind::Data | Kind::Leaf | Kind::Middle | Kind::Piece | Kind::Record => {}
+            Kind::Data
+            | Kind::Leaf
+            | Kind::Middle
+            | Kind::Piece
+            | Kind::Record
+            | Kind::Superblock => {}
         }
         self.write_out_some(medium)
     }

@@ -125,6 +125,9 @@ pub enum OpenError {
     Exchanged,
     /// Older than what the chip remembers.
     Stale(Which),
+    /// Adopted since what the chip remembers, by another chip or by this one in a state that it
+    /// no longer has.
+    Adopted(Which),
     /// Something in it is not what was written, and it cannot be told when that happened.
     Damaged(Which, &'static str),
     /// The size or the anchor is none that this program knows.
@@ -145,6 +148,7 @@ impl fmt::Display for OpenError {
             OpenError::Foreign(which) => write!(f, "{which}: of another disk"),
             OpenError::Exchanged => write!(f, "both modules: in each other's place"),
             OpenError::Stale(which) => write!(f, "{which}: older than what the chip remembers"),
+            OpenError::Adopted(which) => write!(f, "{which}: adopted since, by another chip"),
             OpenError::Damaged(which, what) => write!(f, "{which}: damaged ({what})"),
             OpenError::Geometry(what) => write!(f, "{what}"),
             OpenError::NoSpace => write!(f, "no room is left on the host's disk"),

@@ -16,8 +16,10 @@ pub struct Header {
     pub module: u32,
     /// Random, this module's own.
     pub identity: [u8; IDENTITY_BYTES],
-    /// Random, the same in both modules; new at each format.
+    /// Random, the same in both modules; new at each format and adoption.
     pub pairing: [u8; IDENTITY_BYTES],
+    /// How often the modules were adopted since they were formatted.
+    pub adoptions: u32,
     /// The size of the disk.
     pub geometry: Geometry,
 }
@@ -33,7 +35,7 @@ impl Header {
         bytes.put(&self.pairing);
         bytes.put_u64(self.geometry.blocks);
         bytes.put_u32(self.geometry.segment_slots);
-        bytes.put_u32(0);
+        bytes.put_u32(self.adoptions);
         let mac = key.header_mac(&self.pairing, &bytes)?;
         bytes.put(&mac);
         bytes.resize(BLOCK_BYTES, 0);
@@ -47,7 +49,7 @@ impl Header {
         if reader.bytes(MAGIC.len())? != MAGIC || reader.u32()? != VERSION {
             return None;
         }
-        let header = Header {
+        Some(Header {
             module: reader.u32()?,
             identity: reader.array()?,
             pairing: reader.array()?,
@@ -55,9 +57,8 @@ impl Header {
                 blocks: reader.u64()?,
                 segment_slots: reader.u32()?,
             },
-        };
-        reader.zeros(4)?;
-        Some(header)
+            adoptions: reader.u32()?,
+        })
     }
 
     /// Whether the slot that this was read from was written with `key`, and is whole.

@@ -9,7 +9,7 @@ pub const SECTOR_BYTES: usize = 512;
 /// Modules of one SSD; segments alternate between them.
 pub const MODULES: usize = 2;
 /// The only version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Leftmost bytes of the GCM tag that are kept (NIST SP 800-38D, 5.2.1.2, allows 96 bits).
 pub const TAG_BYTES: usize = 12;
 /// Bytes of an index entry: slot number and tag.
@@ -26,8 +26,10 @@ pub const GROUP_SLOTS_MAX: u32 = 240;
 pub const BLOCKS_MAX: u64 = 1 << 30;
 /// Blocks of the smallest disk.
 pub const BLOCKS_MIN: u64 = 16;
-/// Segments 0 and 1 hold the modules' headers and nothing else.
+/// Segments 0 and 1 hold the modules' headers and superblocks and nothing else.
 pub const FIRST_SEGMENT: u32 = 2;
+/// The slots of each module that hold its superblocks, counted from the module's start.
+pub const SUPERBLOCK_SLOTS: [Slot; 2] = [1, 2];
 
 /// A slot number; 0 stands for "nothing here".
 pub type Slot = u32;

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `flash` | the disk as front ends see it: locking, reading |
 //! | `state` | what writes and trims change, in one order; `checkpoint`, `cleaner` (and what is done when idle), `status` add to it |
-//! | `recovery` | formatting; opening, after a clean stop and after a power cut |
+//! | `recovery`, `walk` | formatting; opening, after a clean stop and after a power cut |
+//! | `adoption` | opening without an anchor that fits, where the owner allows it |
 //! | `log`, `index`, `segments`, `session` | the parts of the state |
-//! | `header`, `anchor`, `record`, `body`, `layout` | the bytes |
+//! | `header`, `superblock`, `anchor`, `record`, `body`, `layout` | the bytes |
 //! | `cipher` | AES-256-GCM and the keys; the only unsafe code |
 //! | `medium` | what it stands on: two files, and the vault's memory |
 
+mod adoption;
 pub mod anchor;
 pub mod body;
 mod bytes;
@@ -34,6 +36,8 @@ mod segments;
 mod session;
 mod state;
 mod status;
+pub mod superblock;
+mod walk;
 
 pub use cipher::{Cipher, CipherFailed, KEY_BYTES, Kind, Place, SALT_BYTES, VolumeKey};
 pub use error::{Error, OpenError, Which};

@@ -10,12 +10,13 @@ use crate::cipher::{Kind, Place};
 use crate::cleaner::Cleaning;
 use crate::error::{Error, from_host};
 use crate::index::{Index, LOST_SLOT, Needed, Node};
-use crate::layout::{BLOCK_BYTES, FANOUT, Geometry};
+use crate::layout::{BLOCK_BYTES, FANOUT, Geometry, Slot};
 use crate::log::{Log, Point};
 use crate::medium::{Anchors, Medium};
 use crate::record::{BEGINS, Entry, Trim};
 use crate::segments::{Segments, usable_slots};
 use crate::session::Sessions;
+use crate::superblock::{self, Sure};
 
 /// Blocks written under the lock at a time.
 pub(crate) const WRITE_BLOCKS: usize = 64;
@@ -48,6 +49,8 @@ pub(crate) struct Io<'a, M, A> {
 pub(crate) struct Checkpoint {
     pub(crate) sequence: u64,
     pub(crate) mark: Mark,
+    /// Where its superblock is.
+    pub(crate) superblock: Slot,
 }
 
 pub(crate) struct State {
@@ -66,6 +69,12 @@ pub(crate) struct State {
     pub(crate) checkpoint: Checkpoint,
     /// The sequence in the newest anchor.
     pub(crate) anchored: u64,
+    /// The superblock of the checkpoint in the newest anchor: the next one goes elsewhere.
+    pub(crate) kept_superblock: Slot,
+    /// Superblocks sealed in this session.
+    pub(crate) superblocks: u32,
+    /// What is known durable; what a power cut left is not, however whole.
+    pub(crate) sure: Sure,
     /// When the oldest durable record without an anchor became durable.
     pub(crate) unanchored_since: Option<Instant>,
     /// Segments that are free once the newest checkpoint is anchored.
@@ -422,6 +431,7 @@ impl State {
             self.begun = Checkpoint {
                 sequence: self.log.last().sequence,
                 mark: self.log.last_mark(),
+                superblock: superblock::other(self.kept_superblock),
             };
         }
     }
@@ -461,7 +471,7 @@ impl State {
     }
 
     /// A lack of room passes, and what could not be written is still there; anything else does not.
-    fn stop_unless_full(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+    pub(crate) fn stop_unless_full(&mut self, result: Result<(), Error>) -> Result<(), Error> {
         if matches!(result, Err(Error::Storage(_))) {
             self.stopped = true;
         }
@@ -545,6 +555,7 @@ impl State {
     pub(crate) fn end_flush(&mut self, point: Point) {
         if point.sequence > self.durable.sequence {
             self.durable = point;
+            self.sure = Sure::up_to(point.sequence, &point.tails);
             self.log.durable = point.sequence;
             self.unanchored_since.get_or_insert_with(Instant::now);
         }

@@ -59,11 +59,17 @@ pub fn format(
 }
 
 impl Disk {
-    /// Opens what the two modules hold.
+    /// Opens what the two modules hold; with `adopt` without an anchor, which the vault has to have
+    /// allowed.
     ///
     /// # Errors
-    /// As [`Flash::open`].
-    pub fn open(modules: [OwnedFd; 2], vault: &VaultLink, strict: bool) -> Result<Disk, OpenError> {
+    /// As [`Flash::open`] or [`Flash::adopt`].
+    pub fn open(
+        modules: [OwnedFd; 2],
+        vault: &VaultLink,
+        strict: bool,
+        adopt: bool,
+    ) -> Result<Disk, OpenError> {
         let key = vault
             .volume_key()
             .map_err(|error| OpenError::Vault(error.into()))?;
@@ -71,8 +77,12 @@ impl Disk {
             strict,
             ..Options::default()
         };
-        let flash = Flash::open(FileMedium::new(modules), vault.clone(), key, options)?;
-        let flash = Arc::new(flash);
+        let medium = FileMedium::new(modules);
+        let flash = Arc::new(if adopt {
+            Flash::adopt(medium, vault.clone(), key, options)?
+        } else {
+            Flash::open(medium, vault.clone(), key, options)?
+        });
         let housekeeping = Housekeeping::start(flash.clone()).map_err(OpenError::Storage)?;
         Ok(Disk {
             flash,
@@ -89,6 +99,11 @@ impl Disk {
     /// Whether it had not been closed.
     pub fn recovered(&self) -> bool {
         self.flash.recovered()
+    }
+
+    /// Whether it was adopted without all of its newest state.
+    pub fn incomplete(&self) -> bool {
+        self.flash.incomplete()
     }
 
     /// How it is.

@@ -27,6 +27,10 @@ pub enum Code {
     Exchanged,
     /// A module is older than the chip remembers.
     Stale,
+    /// A module was adopted since by another chip.
+    Adopted,
+    /// The vault has not allowed an adoption.
+    Unauthorised,
     /// A module is not what was written.
     Damaged,
     /// There is no room.
@@ -42,7 +46,7 @@ pub enum Code {
 impl Code {
     /// All of them, in the order of the document.
     #[cfg(test)]
-    pub const ALL: [Code; 14] = [
+    pub const ALL: [Code; 16] = [
         Code::Malformed,
         Code::UnknownOperation,
         Code::Descriptor,
@@ -52,6 +56,8 @@ impl Code {
         Code::Foreign,
         Code::Exchanged,
         Code::Stale,
+        Code::Adopted,
+        Code::Unauthorised,
         Code::Damaged,
         Code::NoSpace,
         Code::Storage,
@@ -71,6 +77,8 @@ impl Code {
             Code::Foreign => "foreign",
             Code::Exchanged => "exchanged",
             Code::Stale => "stale",
+            Code::Adopted => "adopted",
+            Code::Unauthorised => "unauthorised",
             Code::Damaged => "damaged",
             Code::NoSpace => "no_space",
             Code::Storage => "storage",
@@ -117,6 +125,7 @@ impl From<OpenError> for Refusal {
             OpenError::Foreign(which) => (Code::Foreign, Some(number(*which))),
             OpenError::Exchanged => (Code::Exchanged, both),
             OpenError::Stale(which) => (Code::Stale, Some(number(*which))),
+            OpenError::Adopted(which) => (Code::Adopted, Some(number(*which))),
             OpenError::Damaged(which, _) => (Code::Damaged, Some(number(*which))),
             OpenError::Geometry(_) => (Code::Damaged, both),
             OpenError::NoSpace => (Code::NoSpace, None),

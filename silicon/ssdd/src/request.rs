@@ -23,6 +23,8 @@ pub enum Request {
     Open {
         /// Whether every flush is anchored.
         strict: bool,
+        /// Whether in the state that the modules have themselves.
+        adopt: bool,
     },
     /// Serve the open disk on the listening socket that came along.
     Serve {
@@ -81,6 +83,7 @@ impl Request {
             },
             "open" => Request::Open {
                 strict: map.bool("strict")?,
+                adopt: map.bool("adopt")?,
             },
             "serve" => {
                 let name = map.text("front")?;
@@ -135,10 +138,15 @@ mod tests {
             };
             assert_eq!(parse("format", &size(bytes)), Ok(expected));
         }
-        assert_eq!(
-            parse("open", &[("strict", Value::Bool(true))]),
-            Ok(Request::Open { strict: true })
-        );
+        for adopt in [false, true] {
+            let strict = !adopt;
+            let fields = [
+                ("strict", Value::Bool(strict)),
+                ("adopt", Value::Bool(adopt)),
+            ];
+            let expected = Request::Open { strict, adopt };
+            assert_eq!(parse("open", &fields), Ok(expected));
+        }
         for front in FrontKind::ALL {
             let fields = [("front", Value::Text(front.as_str()))];
             assert_eq!(parse("serve", &fields), Ok(Request::Serve { front }));
@@ -177,7 +185,11 @@ mod tests {
         for (op, fields) in [
             ("format", vec![]),
             ("open", vec![]),
-            ("open", vec![("strict", Value::Uint(1))]),
+            ("open", vec![("strict", Value::Bool(true))]),
+            (
+                "open",
+                vec![("strict", Value::Uint(1)), ("adopt", Value::Bool(true))],
+            ),
             ("serve", vec![("front", Value::Text("iscsi"))]),
             ("verify", vec![("block", Value::Uint(1))]),
             ("status", vec![("block", Value::Uint(1))]),

@@ -5,9 +5,11 @@
 
 use std::os::fd::OwnedFd;
 
+use flash::OpenError;
 use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
+use wire::vault::ClientError;
 use wire::{Link, Packet, ReceiveError, RequestError, Value, success};
 use zeroize::Zeroizing;
 
@@ -77,14 +79,18 @@ impl Service {
                 Refusal::new(Code::UnknownOperation, "no such operation")
             }
         })?;
-        if packet.descriptor.is_some() && !request.takes_descriptor() {
+        if packet.descriptors.len() > 1 {
+            return Err(too_much());
+        }
+        let descriptor = packet.descriptors.into_iter().next();
+        if descriptor.is_some() && !request.takes_descriptor() {
             let detail = "this operation takes no descriptor";
             return Err(Refusal::new(Code::Descriptor, detail));
         }
         match request {
             Request::Format { capacity_bytes } => self.format(capacity_bytes),
-            Request::Open { strict } => self.open(strict),
-            Request::Serve { front } => self.serve(front, packet.descriptor),
+            Request::Open { strict, adopt } => self.open(strict, adopt),
+            Request::Serve { front } => self.serve(front, descriptor),
             Request::Status => Ok(self.status()),
             Request::Verify { block, count } => self.verify(block, count),
             Request::Close => self.close(),
@@ -97,12 +103,17 @@ impl Service {
         Ok(success(&[]))
     }
 
-    fn open(&mut self, strict: bool) -> Result<Reply, Refusal> {
+    fn open(&mut self, strict: bool, adopt: bool) -> Result<Reply, Refusal> {
         let modules = self.closed_modules()?;
-        let disk = Disk::open(modules, &self.vault, strict)?;
+        if adopt && !self.vault.allows_adoption().map_err(from_vault)? {
+            let detail = "the vault has not allowed an adoption";
+            return Err(Refusal::new(Code::Unauthorised, detail));
+        }
+        let disk = Disk::open(modules, &self.vault, strict, adopt)?;
         let reply = success(&[
             ("capacity_bytes", Value::Uint(disk.capacity_bytes())),
             ("recovered", Value::Bool(disk.recovered())),
+            ("incomplete", Value::Bool(disk.incomplete())),
         ]);
         self.disk = Some(disk);
         Ok(reply)
@@ -200,6 +211,10 @@ fn is_listening(socket: &OwnedFd) -> bool {
     socket_domain(socket) == Ok(AddressFamily::UNIX)
         && socket_type(socket) == Ok(SocketType::STREAM)
         && socket_acceptconn(socket) == Ok(true)
+}
+
+fn from_vault(error: ClientError) -> Refusal {
+    OpenError::Vault(error.into()).into()
 }
 
 fn not_open() -> Refusal {

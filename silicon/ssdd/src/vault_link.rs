@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use flash::{Anchors, VolumeKey};
 use wire::Link;
-use wire::vault::{Client, ClientError, VOLUME_KEY_SIZE_BYTES};
+use wire::vault::{Client, ClientError, Remembered, VOLUME_KEY_SIZE_BYTES};
 use zeroize::Zeroizing;
 
 /// The link, shared by those who use it.
@@ -47,6 +47,14 @@ impl VaultLink {
         Ok(VolumeKey::new(key.clone()))
     }
 
+    /// Whether the vault allows whatever state the modules are in.
+    ///
+    /// # Errors
+    /// When the vault refused, or is gone.
+    pub fn allows_adoption(&self) -> Result<bool, ClientError> {
+        Ok(self.lock().client.read_anchor()? == Remembered::Adopt)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(|lock| lock.into_inner())
     }
@@ -54,7 +62,11 @@ impl VaultLink {
 
 impl Anchors for VaultLink {
     fn load(&self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.lock().client.read_anchor()?)
+        Ok(match self.lock().client.read_anchor()? {
+            Remembered::Anchor(anchor) => Some(anchor),
+            // To an ordinary opening an allowed adoption is no anchor.
+            Remembered::Nothing | Remembered::Adopt => None,
+        })
     }
 
     fn store(&self, sequence: u64, anchor: &[u8]) -> io::Result<()> {

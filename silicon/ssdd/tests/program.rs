@@ -86,11 +86,19 @@ impl Ssd {
             folder,
         };
         ssd.ask("format", &[("capacity_bytes", Value::Uint(CAPACITY))], None);
-        ssd.ask("open", &[("strict", Value::Bool(false))], None);
+        ssd.open(false);
         let listener = UnixListener::bind(ssd.folder.path().join("socket")).unwrap();
         let front = [("front", Value::Text("nbd"))];
         ssd.ask("serve", &front, Some(listener.as_fd()));
         ssd
+    }
+
+    fn open(&self, strict: bool) {
+        let fields = [
+            ("strict", Value::Bool(strict)),
+            ("adopt", Value::Bool(false)),
+        ];
+        self.ask("open", &fields, None);
     }
 
     /// Asks for something that has to succeed.
@@ -160,7 +168,7 @@ fn clients_come_and_go() {
     let fields = [("block", Value::Uint(0)), ("count", Value::Uint(1 << 20))];
     ssd.ask("verify", &fields, None);
     ssd.ask("close", &[], None);
-    ssd.ask("open", &[("strict", Value::Bool(true))], None);
+    ssd.open(true);
     drop(ssd.link);
     assert_eq!(ssd.child.wait().unwrap().code(), Some(0));
 }

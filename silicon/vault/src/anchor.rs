@@ -4,14 +4,14 @@
 //!
 //! Invariants: what was acknowledged stays the newest until something newer is acknowledged,
 //! through failed writes and power cuts, because a write never touches the slot of the kept
-//! anchor; the sequence never goes back; an anchor of another chip or of an earlier format is
-//! none, because it was authenticated with another key. There is always a file: it is made
-//! together with the volume key and says at first that there is no anchor. So a missing file is
+//! anchor; the sequence never goes back; an anchor of another chip or from before the newest
+//! boundary is none, because it was authenticated with another key. There is always a file: it
+//! is made together with the store and may say that there is no anchor. So a missing file is
 //! damage, not a new disk.
 
 use aws_lc_rs::hmac;
 
-use crate::folder::FixedFile;
+use crate::folder::{FixedFile, Replaced};
 use crate::secret::Secret;
 use crate::{Error, StateFolder};
 
@@ -51,7 +51,7 @@ pub const ANCHOR_SALT_SIZE_BYTES: usize = 32;
 pub const DERIVATION_LABEL: &[u8] = b"spacegray vault anchor 1";
 
 const FILE_SIZE_BYTES: usize = SLOT_COUNT * SLOT_SIZE_BYTES;
-/// The counter of a new file's one written slot.
+/// The counter of both slots of a new file.
 const COUNTER_FIRST: u64 = 1;
 
 /// The key that authenticates one disk's anchors.
@@ -89,22 +89,37 @@ pub struct AnchorFile {
     kept: Slot,
 }
 
-/// Writes the file of a disk that has no anchor yet, durably beside the one that is there.
-pub(crate) fn prepare(folder: &StateFolder, key: &AnchorKey) -> Result<(), Error> {
-    let none = Slot {
-        number: 0,
-        counter: COUNTER_FIRST,
-        sequence: 0,
-        anchor: Vec::new(),
-    };
-    // All of it is written, so that the host's disk need not find room for it later.
-    let mut bytes = none.encode(&key.hmac())?;
-    bytes.resize(FILE_SIZE_BYTES, 0);
+/// An anchor that is taken into a new file.
+#[derive(Clone, Copy)]
+pub struct Kept<'a> {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The anchor.
+    pub anchor: &'a [u8],
+}
+
+/// Writes a new file durably beside the one that is there: of a disk with this anchor, or of one
+/// that has none yet. Both slots say it, so that neither is missed.
+pub(crate) fn prepare(
+    folder: &StateFolder,
+    key: &AnchorKey,
+    kept: Option<Kept<'_>>,
+) -> Result<(), Error> {
+    let (key, mut bytes) = (key.hmac(), Vec::with_capacity(FILE_SIZE_BYTES));
+    for number in 0..SLOT_COUNT {
+        let slot = Slot {
+            number,
+            counter: COUNTER_FIRST,
+            sequence: kept.map_or(0, |kept| kept.sequence),
+            anchor: kept.map_or(Vec::new(), |kept| kept.anchor.to_vec()),
+        };
+        bytes.extend_from_slice(&slot.encode(&key)?);
+    }
     folder.prepare(ANCHOR_FILE_NAME, &bytes)
 }
 
 /// The prepared file is the anchor file from here on.
-pub(crate) fn commit(folder: &StateFolder) -> Result<(), Error> {
+pub(crate) fn commit(folder: &StateFolder) -> Result<Replaced, Error> {
     folder.commit(ANCHOR_FILE_NAME)
 }
 
@@ -126,7 +141,7 @@ impl AnchorFile {
                     Error::Corrupt(_) => damage,
                     error => error,
                 })?;
-                commit(folder)?;
+                let _ = commit(folder)?.wipe();
                 found
             }
             found => found?,
@@ -135,8 +150,11 @@ impl AnchorFile {
     }
 
     /// The anchor that was written last; `None` since the disk was formatted.
-    pub fn newest(&self) -> Option<&[u8]> {
-        (!self.kept.anchor.is_empty()).then_some(&self.kept.anchor[..])
+    pub fn newest(&self) -> Option<Kept<'_>> {
+        (!self.kept.anchor.is_empty()).then_some(Kept {
+            sequence: self.kept.sequence,
+            anchor: &self.kept.anchor,
+        })
     }
 
     /// Keeps an anchor of 1 to [`ANCHOR_SIZE_BYTES_MAX`] bytes; it is durable when this returns.

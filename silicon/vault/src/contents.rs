@@ -9,55 +9,97 @@ use minicbor::{Decoder, Encoder};
 use zeroize::Zeroizing;
 
 use crate::anchor::ANCHOR_SALT_SIZE_BYTES;
+use crate::attempts::{Attempts, Moment};
 use crate::certificate::Certificates;
+use crate::hierarchy::{Hierarchy, UnderPassword, UnderRecovery};
+use crate::password::Cost;
 use crate::secret::Secret;
 use crate::{Error, keys};
 
-/// Room for the encoded contents; they need about 5 KiB.
-const CONTENTS_SIZE_BYTES_MAX: usize = 12 * 1024;
+/// Room for the encoded contents; they need about 6 KiB.
+pub const CONTENTS_SIZE_BYTES_MAX: usize = 15 * 1024;
+/// The kinds of tries, in the order of [`Contents::attempts`]: names of their fields.
+pub const BUDGETS: [&str; 3] = ["password", "recovery", "recovery_key"];
 
-/// The keys and certificates of one chip.
-pub struct Contents {
-    /// PKCS#8, P-256.
-    pub identity_key: Zeroizing<Vec<u8>>,
+/// How the parts of the chip's state stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// They fit.
+    Whole,
+    /// This chip takes over a disk: its modules are to be adopted.
+    TakingOver,
+    /// They do not fit: something is older than the rest, or damaged.
+    Unfitting,
+}
+
+/// The keys that start a system.
+pub struct Boot {
     /// PKCS#8, RSA-2048.
-    pub boot_signing_key: Zeroizing<Vec<u8>>,
-    /// The disk of this chip.
-    pub disk: Disk,
+    pub signing_key: Zeroizing<Vec<u8>>,
     /// What the firmware's variables hold.
     pub certificates: Certificates,
 }
 
-/// What a format makes anew.
-pub struct Disk {
-    /// The key of everything on the modules.
-    pub volume_key: Secret,
-    /// Makes the key of the anchor file, so that another disk's anchor is none of this one's.
-    pub anchor_salt: [u8; ANCHOR_SALT_SIZE_BYTES],
+/// Everything that one chip knows.
+pub struct Contents {
+    /// Made at birth, used only in here.
+    pub uid: Secret,
+    /// PKCS#8, P-256.
+    pub identity_key: Zeroizing<Vec<u8>>,
+    /// New in each life.
+    pub boot: Boot,
+    /// How many lives this chip has had, this one included.
+    pub lives: u64,
+    /// How often this store has been replaced.
+    pub boundaries: u64,
+    /// How often its owner let an older state of the disk in.
+    pub rollbacks: u64,
+    /// Makes the key of the anchor file; new with each boundary, so that no anchor file from
+    /// before fits to this store.
+    pub epoch_salt: [u8; ANCHOR_SALT_SIZE_BYTES],
+    /// How the anchor file stood to this store when it was last looked at.
+    pub standing: Standing,
+    /// The keys to the disk; none since it was erased.
+    pub hierarchy: Option<Hierarchy>,
+    /// Password, password in the recovery system, recovery key.
+    pub attempts: [Attempts; BUDGETS.len()],
 }
 
-impl Disk {
-    /// A disk that nothing has been written to.
-    pub fn generate() -> Result<Disk, Error> {
-        let mut anchor_salt = [0; ANCHOR_SALT_SIZE_BYTES];
-        aws_lc_rs::rand::fill(&mut anchor_salt).map_err(|_| Error::Cryptography("random bytes"))?;
-        Ok(Disk {
-            volume_key: Secret::random()?,
-            anchor_salt,
+impl Boot {
+    /// New keys for a new life.
+    pub fn generate(ecid: u64) -> Result<Boot, Error> {
+        let (signing_key, certificates) = keys::generate_boot_keys(ecid)?;
+        Ok(Boot {
+            signing_key,
+            certificates,
         })
     }
 }
 
 impl Contents {
-    /// New keys for a new chip.
-    pub fn generate(ecid: u64) -> Result<Contents, Error> {
-        let (boot_signing_key, certificates) = keys::generate_boot_keys(ecid)?;
-        Ok(Contents {
+    /// A new chip, with an empty disk; the class key beside it.
+    pub fn generate(boot: Boot, volume_key: &Secret) -> Result<(Contents, Secret), Error> {
+        let uid = Secret::random()?;
+        let (hierarchy, class_key) = Hierarchy::new(&uid, volume_key)?;
+        let contents = Contents {
+            uid,
             identity_key: keys::generate_identity_key()?,
-            boot_signing_key,
-            disk: Disk::generate()?,
-            certificates,
-        })
+            boot,
+            lives: 1,
+            boundaries: 0,
+            rollbacks: 0,
+            epoch_salt: [0; ANCHOR_SALT_SIZE_BYTES],
+            standing: Standing::Whole,
+            hierarchy: Some(hierarchy),
+            attempts: Default::default(),
+        };
+        Ok((contents, class_key))
+    }
+
+    /// Begins a new epoch: what belongs to the one before fits no more.
+    pub fn begin_epoch(&mut self) -> Result<(), Error> {
+        self.boundaries += 1;
+        aws_lc_rs::rand::fill(&mut self.epoch_salt).map_err(|_| Error::Cryptography("random bytes"))
     }
 
     /// The CBOR form, fields in a fixed order.
@@ -71,68 +113,254 @@ impl Contents {
     }
 
     fn encode_into(&self, buffer: &mut [u8]) -> Result<usize, EncodeError<EndOfSlice>> {
-        let mut encoder = Encoder::new(Cursor::new(buffer));
-        let fields: [(&str, &[u8]); 7] = [
-            ("identity_key", &self.identity_key),
-            ("boot_signing_key", &self.boot_signing_key),
-            ("volume_key", self.disk.volume_key.expose()),
-            ("anchor_salt", &self.disk.anchor_salt),
-            ("pk", &self.certificates.pk),
-            ("kek", &self.certificates.kek),
-            ("db", &self.certificates.db),
-        ];
-        encoder.map(fields.len() as u64)?;
-        for (name, value) in fields {
-            encoder.str(name)?.bytes(value)?;
+        let mut writer = Writer::new(buffer);
+        writer.begin(FIELDS)?;
+        writer.bytes("uid", self.uid.expose())?;
+        writer.bytes("identity_key", &self.identity_key)?;
+        writer.bytes("boot_signing_key", &self.boot.signing_key)?;
+        writer.bytes("pk", &self.boot.certificates.pk)?;
+        writer.bytes("kek", &self.boot.certificates.kek)?;
+        writer.bytes("db", &self.boot.certificates.db)?;
+        writer.uint("lives", self.lives)?;
+        writer.uint("boundaries", self.boundaries)?;
+        writer.uint("rollbacks", self.rollbacks)?;
+        writer.bytes("epoch_salt", &self.epoch_salt)?;
+        writer.uint("standing", self.standing.number())?;
+        let hierarchy = self.hierarchy.as_ref();
+        let password = hierarchy.and_then(|keys| keys.by_password.as_ref());
+        let recovery = hierarchy.and_then(|keys| keys.by_recovery.as_ref());
+        let by_uid = hierarchy.and_then(|keys| keys.by_uid.as_ref());
+        writer.bytes(
+            "media_key",
+            bytes(hierarchy.map(|keys| keys.media_key.expose())),
+        )?;
+        writer.bytes("volume_key", bytes(hierarchy.map(|keys| &keys.volume_key)))?;
+        writer.bytes("class_key_by_uid", bytes(by_uid))?;
+        writer.bytes("password_salt", bytes(password.map(|each| &each.salt)))?;
+        writer.uint(
+            "password_memory_kib",
+            password.map_or(0, |each| each.cost.memory_kib.into()),
+        )?;
+        writer.uint(
+            "password_passes",
+            password.map_or(0, |each| each.cost.passes.into()),
+        )?;
+        writer.bytes(
+            "class_key_by_password",
+            bytes(password.map(|each| &each.class_key)),
+        )?;
+        writer.bytes(
+            "class_key_by_recovery",
+            bytes(recovery.map(|each| &each.class_key)),
+        )?;
+        writer.bytes(
+            "recovery_public_key",
+            bytes(recovery.map(|each| &each.public_key)),
+        )?;
+        for (name, attempts) in BUDGETS.iter().zip(&self.attempts) {
+            let since = attempts.since.as_ref();
+            writer.uint(&format!("{name}_failures"), attempts.failures)?;
+            writer.bytes(
+                &format!("{name}_last_wrong"),
+                bytes(attempts.last_wrong.as_ref()),
+            )?;
+            writer.bytes(
+                &format!("{name}_boot"),
+                bytes(since.map(|since| &since.boot)),
+            )?;
+            writer.uint(
+                &format!("{name}_since"),
+                since.map_or(0, |since| since.seconds),
+            )?;
         }
-        Ok(encoder.into_writer().position())
+        Ok(writer.position())
     }
 
     /// Reads what [`Contents::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Contents, Error> {
+        let mut reader = Reader::new(bytes, FIELDS)?;
+        let contents = Contents {
+            uid: reader.secret("uid")?.ok_or(Error::Corrupt("UID"))?,
+            identity_key: Zeroizing::new(reader.bytes("identity_key")?.to_vec()),
+            boot: Boot {
+                signing_key: Zeroizing::new(reader.bytes("boot_signing_key")?.to_vec()),
+                certificates: Certificates {
+                    pk: reader.bytes("pk")?.to_vec(),
+                    kek: reader.bytes("kek")?.to_vec(),
+                    db: reader.bytes("db")?.to_vec(),
+                },
+            },
+            lives: reader.uint("lives")?,
+            boundaries: reader.uint("boundaries")?,
+            rollbacks: reader.uint("rollbacks")?,
+            epoch_salt: reader.array("epoch_salt")?.ok_or(Error::Corrupt("epoch"))?,
+            standing: Standing::from_number(reader.uint("standing")?)?,
+            hierarchy: reader.hierarchy()?,
+            attempts: [
+                reader.attempts(BUDGETS[0])?,
+                reader.attempts(BUDGETS[1])?,
+                reader.attempts(BUDGETS[2])?,
+            ],
+        };
+        Ok(contents)
+    }
+}
+
+/// How many fields there are.
+const FIELDS: u64 = 20 + 4 * BUDGETS.len() as u64;
+
+impl Standing {
+    fn number(self) -> u64 {
+        match self {
+            Standing::Whole => 0,
+            Standing::TakingOver => 1,
+            Standing::Unfitting => 2,
+        }
+    }
+
+    fn from_number(number: u64) -> Result<Standing, Error> {
+        match number {
+            0 => Ok(Standing::Whole),
+            1 => Ok(Standing::TakingOver),
+            2 => Ok(Standing::Unfitting),
+            _ => Err(Error::Corrupt("standing")),
+        }
+    }
+}
+
+/// The bytes, or none where there is nothing.
+fn bytes<const SIZE: usize>(value: Option<&[u8; SIZE]>) -> &[u8] {
+    value.map_or(&[], |value| &value[..])
+}
+
+/// Writes one map of byte strings and numbers.
+pub(crate) struct Writer<'a>(Encoder<Cursor<&'a mut [u8]>>);
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(buffer: &'a mut [u8]) -> Writer<'a> {
+        Writer(Encoder::new(Cursor::new(buffer)))
+    }
+
+    pub(crate) fn begin(&mut self, fields: u64) -> Result<(), EncodeError<EndOfSlice>> {
+        self.0.map(fields)?;
+        Ok(())
+    }
+
+    /// How many bytes were written.
+    pub(crate) fn position(&self) -> usize {
+        self.0.writer().position()
+    }
+
+    pub(crate) fn bytes(
+        &mut self,
+        name: &str,
+        value: &[u8],
+    ) -> Result<(), EncodeError<EndOfSlice>> {
+        self.0.str(name)?.bytes(value)?;
+        Ok(())
+    }
+
+    fn uint(&mut self, name: &str, value: u64) -> Result<(), EncodeError<EndOfSlice>> {
+        self.0.str(name)?.u64(value)?;
+        Ok(())
+    }
+}
+
+/// Reads what a [`Writer`] wrote.
+pub(crate) struct Reader<'a>(Decoder<'a>);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8], fields: u64) -> Result<Reader<'a>, Error> {
         let mut decoder = Decoder::new(bytes);
-        let fields = [
-            "identity_key",
-            "boot_signing_key",
-            "volume_key",
-            "anchor_salt",
-            "pk",
-            "kek",
-            "db",
-        ];
-        if decoder.map().map_err(unreadable)? != Some(fields.len() as u64) {
+        if decoder.map().map_err(unreadable)? != Some(fields) {
             return Err(Error::Corrupt("contents"));
         }
-        let mut values = [&[][..]; 7];
-        for (name, value) in fields.iter().zip(&mut values) {
-            if decoder.str().map_err(unreadable)? != *name {
-                return Err(Error::Corrupt("contents"));
-            }
-            *value = decoder.bytes().map_err(unreadable)?;
+        Ok(Reader(decoder))
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), Error> {
+        let is_next = self.0.str().map_err(unreadable)? == name;
+        is_next.then_some(()).ok_or(Error::Corrupt("contents"))
+    }
+
+    pub(crate) fn bytes(&mut self, name: &str) -> Result<&'a [u8], Error> {
+        self.name(name)?;
+        self.0.bytes().map_err(unreadable)
+    }
+
+    fn uint(&mut self, name: &str) -> Result<u64, Error> {
+        self.name(name)?;
+        self.0.u64().map_err(unreadable)
+    }
+
+    /// `None` where it is empty.
+    fn array<const SIZE: usize>(&mut self, name: &str) -> Result<Option<[u8; SIZE]>, Error> {
+        let bytes = self.bytes(name)?;
+        if bytes.is_empty() {
+            return Ok(None);
         }
-        let [
-            identity_key,
-            boot_signing_key,
-            volume_key,
-            anchor_salt,
-            pk,
-            kek,
-            db,
-        ] = values;
-        Ok(Contents {
-            identity_key: Zeroizing::new(identity_key.to_vec()),
-            boot_signing_key: Zeroizing::new(boot_signing_key.to_vec()),
-            disk: Disk {
-                volume_key: Secret::from_slice(volume_key).ok_or(Error::Corrupt("volume key"))?,
-                anchor_salt: (anchor_salt.try_into()).map_err(|_| Error::Corrupt("anchor salt"))?,
-            },
-            certificates: Certificates {
-                pk: pk.to_vec(),
-                kek: kek.to_vec(),
-                db: db.to_vec(),
-            },
+        let array = bytes.try_into().map_err(|_| Error::Corrupt("contents"))?;
+        Ok(Some(array))
+    }
+
+    /// `None` where it is empty.
+    pub(crate) fn secret(&mut self, name: &str) -> Result<Option<Secret>, Error> {
+        let bytes = self.bytes(name)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let secret = Secret::from_slice(bytes).ok_or(Error::Corrupt("contents"))?;
+        Ok(Some(secret))
+    }
+
+    fn hierarchy(&mut self) -> Result<Option<Hierarchy>, Error> {
+        let (media_key, volume_key) = (self.secret("media_key")?, self.array("volume_key")?);
+        let by_uid = self.array("class_key_by_uid")?;
+        let salt = self.array("password_salt")?;
+        let memory_kib = self.uint("password_memory_kib")?;
+        let passes = self.uint("password_passes")?;
+        let by_password = match (salt, self.array("class_key_by_password")?) {
+            (Some(salt), Some(class_key)) => Some(UnderPassword {
+                salt,
+                cost: cost(memory_kib, passes).ok_or(Error::Corrupt("cost of the password"))?,
+                class_key,
+            }),
+            _ => None,
+        };
+        let wrapped = self.array("class_key_by_recovery")?;
+        let by_recovery = match (wrapped, self.array("recovery_public_key")?) {
+            (Some(class_key), Some(public_key)) => Some(UnderRecovery {
+                class_key,
+                public_key,
+            }),
+            _ => None,
+        };
+        Ok(
+            (media_key.zip(volume_key)).map(|(media_key, volume_key)| Hierarchy {
+                media_key,
+                volume_key,
+                by_uid,
+                by_password,
+                by_recovery,
+            }),
+        )
+    }
+
+    fn attempts(&mut self, name: &str) -> Result<Attempts, Error> {
+        let failures = self.uint(&format!("{name}_failures"))?;
+        let last_wrong = self.array(&format!("{name}_last_wrong"))?;
+        let boot = self.array(&format!("{name}_boot"))?;
+        let seconds = self.uint(&format!("{name}_since"))?;
+        Ok(Attempts {
+            failures,
+            last_wrong,
+            since: boot.map(|boot| Moment { boot, seconds }),
         })
     }
+}
+
+fn cost(memory_kib: u64, passes: u64) -> Option<Cost> {
+    Cost::checked(memory_kib.try_into().ok()?, passes.try_into().ok()?)
 }
 
 fn unreadable(_: DecodeError) -> Error {

@@ -21,6 +21,30 @@ pub enum Error {
     Backwards,
     /// The cryptographic library refused; the text names the step.
     Cryptography(&'static str),
+    /// The passphrase is wrong.
+    Passphrase,
+    /// The disk's key is locked: the password is needed first.
+    Locked,
+    /// There is no secret of that kind to check against.
+    Absent,
+    /// There is one already.
+    Present,
+    /// The secret is wrong.
+    Wrong,
+    /// A delay runs; nothing was charged and nothing computed.
+    Wait,
+    /// All tries of that kind are spent.
+    Disabled,
+    /// What was given is no usable secret; the text says why.
+    Secret(&'static str),
+    /// What was to be stated is not what a statement can hold; the text says which part.
+    Malformed(&'static str),
+    /// The owner has not authorised this.
+    Unauthorised,
+    /// A part of the chip's state, or all of it, is older than what is remembered elsewhere.
+    PutBack(&'static str),
+    /// The TPM failed, or there is none.
+    Tpm(tpm::Error),
 }
 
 impl fmt::Display for Error {
@@ -33,31 +57,35 @@ impl fmt::Display for Error {
             Error::Storage(doing, errno) => write!(f, "{doing}: {errno}"),
             Error::Backwards => f.write_str("the kept anchor is newer"),
             Error::Cryptography(step) => write!(f, "cryptography failed: {step}"),
+            Error::Passphrase => f.write_str("the passphrase is wrong"),
+            Error::Locked => f.write_str("the password is needed first"),
+            Error::Absent => f.write_str("there is no such secret"),
+            Error::Present => f.write_str("there is one already"),
+            Error::Wrong => f.write_str("the secret is wrong"),
+            Error::Wait => f.write_str("too soon after the last wrong try"),
+            Error::Disabled => f.write_str("all tries are spent"),
+            Error::Secret(why) => write!(f, "no usable secret: {why}"),
+            Error::Malformed(what) => write!(f, "not to be stated: {what}"),
+            Error::Unauthorised => f.write_str("its owner has not authorised this"),
+            Error::PutBack(what) => write!(f, "older than what is remembered: {what}"),
+            Error::Tpm(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for Error {}
 
-/// Why a format did not come to its end.
+/// Why a change of the chip's state did not come to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FormatError {
-    /// Nothing has changed: the old disk is whole.
+pub enum ChangeError {
+    /// Nothing has changed.
     Unchanged(Error),
-    /// The old disk may be gone; only opening the vault again tells.
+    /// It may have come into force or not; only opening the vault again tells.
     Uncertain(Error),
 }
 
-impl From<Error> for FormatError {
-    fn from(error: Error) -> FormatError {
-        FormatError::Unchanged(error)
-    }
-}
-
-impl From<FormatError> for Error {
-    fn from(error: FormatError) -> Error {
-        match error {
-            FormatError::Unchanged(error) | FormatError::Uncertain(error) => error,
-        }
+impl From<Error> for ChangeError {
+    fn from(error: Error) -> ChangeError {
+        ChangeError::Unchanged(error)
     }
 }

@@ -1,25 +1,27 @@
-//! The sealed store: the file that holds the chip's keys.
+//! The store: the chip's keys in one sealed file.
 //!
 //! `docs/vault-store.md` has the byte table; a test compares these constants with it.
 //!
-//! Invariants: a store is taken whole or not at all; each write has a key of its own (fresh
-//! salt), so the nonce can be constant; every byte before the check sum is authenticated. The
-//! check sum is no protection: it tells damage (`corrupt`) from a wrong sealing key (`sealed`).
+//! Invariants: a store is either what was sealed or is refused, with damage told from a missing
+//! key; the key and the nonce of the cipher are never used twice, since each write draws a new
+//! salt; all stores have one size, so that each can be written where another one lay.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use crate::contents::Contents;
+use crate::folder::Replaced;
+use crate::seal::{PARAMETERS_SIZE_BYTES, Parameters};
 use crate::secret::Secret;
-use crate::{Error, Seal, StateFolder};
+use crate::{Error, StateFolder};
 
 /// The store's name in the state folder.
 pub const STORE_FILE_NAME: &str = "vault.sealed";
 /// The first bytes of a store.
 pub const MAGIC: [u8; 8] = *b"SGVAULT\0";
 /// The format that this code reads and writes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Offset of the magic.
 pub const MAGIC_OFFSET: usize = 0;
 /// Offset of the version, 16 bits. All numbers are big-endian.
@@ -34,18 +36,45 @@ pub const ECID_OFFSET: usize = 16;
 pub const SALT_OFFSET: usize = 24;
 /// Size of the salt.
 pub const SALT_SIZE_BYTES: usize = 32;
+/// Offset of the seal's parameters.
+pub const PARAMETERS_OFFSET: usize = 56;
 /// Offset of the sealed contents; what comes before is the header.
-pub const CONTENTS_OFFSET: usize = 56;
-/// Size of the AES-256-GCM tag behind the sealed contents.
+pub const CONTENTS_OFFSET: usize = PARAMETERS_OFFSET + PARAMETERS_SIZE_BYTES;
+/// Size of the AES-256-GCM tag behind the sealed contents; zeros follow it.
 pub const TAG_SIZE_BYTES: usize = 16;
-/// Size of the SHA-256 check sum that ends the store.
+/// Offset of the SHA-256 check sum over everything before it.
+pub const CHECK_SUM_OFFSET: usize = STORE_SIZE_BYTES - CHECK_SUM_SIZE_BYTES;
+/// Size of the check sum.
 pub const CHECK_SUM_SIZE_BYTES: usize = 32;
-/// No store is longer.
-pub const STORE_SIZE_BYTES_MAX: usize = 16 * 1024;
+/// Every store has this size.
+pub const STORE_SIZE_BYTES: usize = 16 * 1024;
 /// What the sealing key is derived for (HKDF's `info`).
-pub const DERIVATION_LABEL: &[u8] = b"spacegray vault store 2";
+pub const DERIVATION_LABEL: &[u8] = b"spacegray vault store 3";
+
+/// A store's check sum, which names it.
+pub type Digest = [u8; CHECK_SUM_SIZE_BYTES];
 
 const NONCE: [u8; 12] = [0; 12];
+
+/// What a store says of itself without its key.
+#[derive(Clone, Copy)]
+pub struct Header {
+    /// What yields its key.
+    pub seal_kind: u16,
+    /// The chip's number.
+    pub ecid: u64,
+    /// What the seal needs to yield the key.
+    pub parameters: Parameters,
+}
+
+/// A store as it lies there, its check sum right.
+pub struct Sealed {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Its header.
+    pub header: Header,
+    /// Its check sum.
+    pub digest: Digest,
+}
 
 /// Whether the folder holds a store, whole or not.
 pub fn exists(folder: &StateFolder) -> Result<bool, Error> {
@@ -55,34 +84,37 @@ pub fn exists(folder: &StateFolder) -> Result<bool, Error> {
 /// Seals the contents and writes them durably beside the store; [`commit`] puts them in its place.
 pub(crate) fn prepare(
     folder: &StateFolder,
-    seal_kind: u16,
+    header: &Header,
     sealing_key: &Secret,
-    ecid: u64,
     contents: &Contents,
-) -> Result<(), Error> {
+) -> Result<Digest, Error> {
     let mut contents = contents.encode()?;
     let contents_size = u32::try_from(contents.len()).expect("contents are bounded");
 
     let mut salt = [0; SALT_SIZE_BYTES];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| Error::Cryptography("random bytes"))?;
-    let mut store = Vec::with_capacity(STORE_SIZE_BYTES_MAX);
+    let mut store = Vec::with_capacity(STORE_SIZE_BYTES);
     store.extend_from_slice(&MAGIC);
     store.extend_from_slice(&VERSION.to_be_bytes());
-    store.extend_from_slice(&seal_kind.to_be_bytes());
+    store.extend_from_slice(&header.seal_kind.to_be_bytes());
     store.extend_from_slice(&contents_size.to_be_bytes());
-    store.extend_from_slice(&ecid.to_be_bytes());
+    store.extend_from_slice(&header.ecid.to_be_bytes());
     store.extend_from_slice(&salt);
+    store.extend_from_slice(&header.parameters);
     let tag = store_key(sealing_key, &salt)?
         .seal_in_place_separate_tag(nonce(), Aad::from(&store), &mut contents)
         .map_err(|_| Error::Cryptography("sealing the store"))?;
     store.extend_from_slice(&contents);
     store.extend_from_slice(tag.as_ref());
-    store.extend_from_slice(digest(&SHA256, &store).as_ref());
-    folder.prepare(STORE_FILE_NAME, &store)
+    store.resize(CHECK_SUM_OFFSET, 0);
+    let check_sum = check_sum(&store);
+    store.extend_from_slice(&check_sum);
+    folder.prepare(STORE_FILE_NAME, &store)?;
+    Ok(check_sum)
 }
 
 /// The prepared store is the store from here on.
-pub(crate) fn commit(folder: &StateFolder) -> Result<(), Error> {
+pub(crate) fn commit(folder: &StateFolder) -> Result<Replaced, Error> {
     folder.commit(STORE_FILE_NAME)
 }
 
@@ -91,46 +123,84 @@ pub(crate) fn discard(folder: &StateFolder) {
     folder.discard(STORE_FILE_NAME);
 }
 
-/// Reads and unseals the store: the sealing key, the ECID and the contents.
-pub(crate) fn read(
-    folder: &StateFolder,
-    seal: &dyn Seal,
-) -> Result<(Secret, u64, Contents), Error> {
-    let store = folder
-        .read(STORE_FILE_NAME, STORE_SIZE_BYTES_MAX)?
-        .ok_or(Error::Unborn)?;
-    let body_size = store
-        .len()
-        .checked_sub(CHECK_SUM_SIZE_BYTES)
-        .filter(|size| *size >= CONTENTS_OFFSET + TAG_SIZE_BYTES)
-        .ok_or(Error::Corrupt("too short"))?;
-    let (body, check_sum) = store.split_at(body_size);
-    if digest(&SHA256, body).as_ref() != check_sum {
-        return Err(Error::Corrupt("check sum"));
-    }
-    let (header, sealed) = body.split_at(CONTENTS_OFFSET);
-    let (contents, tag) = sealed.split_at(sealed.len() - TAG_SIZE_BYTES);
-    if header[MAGIC_OFFSET..VERSION_OFFSET] != MAGIC {
-        return Err(Error::Corrupt("magic"));
-    }
-    if u16::from_be_bytes(field(header, VERSION_OFFSET)) != VERSION {
-        return Err(Error::Corrupt("version"));
-    }
-    if u16::from_be_bytes(field(header, SEAL_KIND_OFFSET)) != seal.kind() {
-        return Err(Error::Corrupt("kind of seal"));
-    }
-    if u32::from_be_bytes(field(header, CONTENTS_SIZE_OFFSET)) as usize != contents.len() {
-        return Err(Error::Corrupt("size of the contents"));
-    }
-    let ecid = u64::from_be_bytes(field(header, ECID_OFFSET));
-    let salt: [u8; SALT_SIZE_BYTES] = field(header, SALT_OFFSET);
+/// What the store in this folder says of itself.
+///
+/// # Errors
+/// [`Error::Unborn`] where there is none, [`Error::Corrupt`] for one that is damaged.
+pub fn header(folder: &StateFolder) -> Result<Header, Error> {
+    read(folder).map(|sealed| sealed.header)
+}
 
-    let mut plain = Zeroizing::new(vec![0; contents.len()]);
-    let sealing_key = seal.recall(folder)?;
-    store_key(&sealing_key, &salt)?
-        .open_separate_gather(nonce(), Aad::from(header), contents, tag, &mut plain)
-        .map_err(|_| Error::Sealed("the sealing key is another's"))?;
-    Ok((sealing_key, ecid, Contents::decode(&plain)?))
+/// Reads the store, sealed as it is.
+///
+/// # Errors
+/// [`Error::Unborn`] where there is none, [`Error::Corrupt`] for one that is damaged.
+pub(crate) fn read(folder: &StateFolder) -> Result<Sealed, Error> {
+    Sealed::check(folder.read(STORE_FILE_NAME, STORE_SIZE_BYTES)?)
+}
+
+/// The same for one that was prepared.
+pub(crate) fn read_unfinished(folder: &StateFolder) -> Result<Sealed, Error> {
+    Sealed::check(folder.read_unfinished(STORE_FILE_NAME, STORE_SIZE_BYTES)?)
+}
+
+impl Sealed {
+    fn check(store: Option<Zeroizing<Vec<u8>>>) -> Result<Sealed, Error> {
+        let bytes = store.ok_or(Error::Unborn)?;
+        if bytes.len() != STORE_SIZE_BYTES {
+            return Err(Error::Corrupt("size"));
+        }
+        let digest: Digest = field(&bytes, CHECK_SUM_OFFSET);
+        if check_sum(&bytes[..CHECK_SUM_OFFSET]) != digest {
+            return Err(Error::Corrupt("check sum"));
+        }
+        if bytes[MAGIC_OFFSET..VERSION_OFFSET] != MAGIC {
+            return Err(Error::Corrupt("magic"));
+        }
+        if u16::from_be_bytes(field(&bytes, VERSION_OFFSET)) != VERSION {
+            return Err(Error::Corrupt("version"));
+        }
+        let header = Header {
+            seal_kind: u16::from_be_bytes(field(&bytes, SEAL_KIND_OFFSET)),
+            ecid: u64::from_be_bytes(field(&bytes, ECID_OFFSET)),
+            parameters: field(&bytes, PARAMETERS_OFFSET),
+        };
+        Ok(Sealed {
+            bytes,
+            header,
+            digest,
+        })
+    }
+
+    /// Unseals the contents.
+    ///
+    /// # Errors
+    /// [`Error::Sealed`] when they were sealed with another key.
+    pub(crate) fn open(&self, sealing_key: &Secret) -> Result<Contents, Error> {
+        let size = u32::from_be_bytes(field(&self.bytes, CONTENTS_SIZE_OFFSET)) as usize;
+        let end = CONTENTS_OFFSET + size;
+        if end + TAG_SIZE_BYTES > CHECK_SUM_OFFSET {
+            return Err(Error::Corrupt("size of the contents"));
+        }
+        let (header, sealed) = self.bytes.split_at(CONTENTS_OFFSET);
+        let (contents, rest) = sealed.split_at(size);
+        let padding = &rest[TAG_SIZE_BYTES..rest.len() - CHECK_SUM_SIZE_BYTES];
+        if padding.iter().any(|byte| *byte != 0) {
+            return Err(Error::Corrupt("what follows the contents"));
+        }
+        let salt: [u8; SALT_SIZE_BYTES] = field(header, SALT_OFFSET);
+        let mut plain = Zeroizing::new(vec![0; size]);
+        store_key(sealing_key, &salt)?
+            .open_separate_gather(
+                nonce(),
+                Aad::from(header),
+                contents,
+                &rest[..TAG_SIZE_BYTES],
+                &mut plain,
+            )
+            .map_err(|_| Error::Sealed("the sealing key is another's"))?;
+        Contents::decode(&plain)
+    }
 }
 
 /// The key of one store: HKDF-SHA-256 of the sealing key under the store's salt.
@@ -140,6 +210,10 @@ fn store_key(sealing_key: &Secret, salt: &[u8; SALT_SIZE_BYTES]) -> Result<LessS
         UnboundKey::new(&AES_256_GCM, key.expose())
             .map_err(|_| Error::Cryptography("taking the store's key"))?,
     ))
+}
+
+fn check_sum(bytes: &[u8]) -> Digest {
+    field(digest(&SHA256, bytes).as_ref(), 0)
 }
 
 fn nonce() -> Nonce {

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use vault::anchor::{ANCHOR_FILE_NAME, ANCHOR_SIZE_BYTES_MAX, SLOT_COUNT, SLOT_SIZE_BYTES};
-use vault::{AnchorFile, Error, KeyFile, StateFolder, Vault};
+use vault::{ChangeError, Error, HostClock, KeyFile, Place, Remembered, StateFolder, Vault};
 
-fn folder(path: &Path) -> StateFolder {
-    StateFolder::take(File::open(path).unwrap()).unwrap()
+fn place_at(path: &Path) -> Place {
+    let folder = StateFolder::take(File::open(path).unwrap()).unwrap();
+    let clock = HostClock::new(&"0".repeat(32), "").ok().unwrap();
+    Place::new(folder, Box::new(clock))
 }
 
 fn born() -> TempDir {
     let place = tempfile::tempdir().unwrap();
-    assert!(Vault::birth(&folder(place.path()), &KeyFile).is_ok());
+    let born = Vault::birth(&place_at(place.path()), Box::new(KeyFile));
+    assert!(born.is_ok());
     place
 }
 
@@ -21,24 +24,44 @@ fn file(place: &TempDir) -> PathBuf {
     place.path().join(ANCHOR_FILE_NAME)
 }
 
-/// The anchor file as a new vault on this folder opens it.
-fn anchors(place: &TempDir) -> Result<AnchorFile, Error> {
-    let folder = folder(place.path());
-    let vault = Vault::open(&folder, &KeyFile).ok().unwrap();
-    vault.anchors(&folder)
+/// A new vault on this folder.
+fn open(place: &Place) -> Vault {
+    Vault::open(place, Box::new(KeyFile)).ok().unwrap()
+}
+
+/// What a vault remembers, `None` for a disk without an anchor.
+fn remembered(vault: &mut Vault) -> Result<Option<Vec<u8>>, Error> {
+    Ok(match vault.newest_anchor()? {
+        Remembered::Anchor(anchor) => Some(anchor.to_vec()),
+        Remembered::Nothing => None,
+        Remembered::Adopt => panic!("nobody authorised that"),
+    })
 }
 
 fn newest(place: &TempDir) -> Option<Vec<u8>> {
-    let anchors = anchors(place).unwrap_or_else(|error| panic!("{error}"));
-    anchors.newest().map(<[u8]>::to_vec)
+    let newest = remembered(&mut open(&place_at(place.path())));
+    newest.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn write(place: &TempDir, sequence: u64, anchor: &[u8]) -> Result<(), Error> {
-    anchors(place).ok().unwrap().write(sequence, anchor)
+fn write(place: &TempDir, sequence: u64, anchor: &[u8]) -> Result<(), ChangeError> {
+    let place = place_at(place.path());
+    open(&place).write_anchor(&place, sequence, anchor)
 }
 
-fn assert_corrupt(place: &TempDir, what: &str) {
-    assert!(matches!(anchors(place), Err(Error::Corrupt(_))), "{what}");
+/// No anchor is taken from this folder, and no disk opened with it.
+fn assert_unfit(place: &TempDir, what: &str) {
+    let place = place_at(place.path());
+    let mut vault = open(&place);
+    assert!(vault.status(&place).put_back, "{what}");
+    assert!(
+        matches!(remembered(&mut vault), Err(Error::PutBack(_))),
+        "{what}"
+    );
+    let begun = vault.begin_session(&place);
+    assert!(
+        matches!(begun, Err(ChangeError::Unchanged(Error::PutBack(_)))),
+        "{what}"
+    );
 }
 
 /// Promise: the newest anchor is kept, of any size, across any number of writes and openings.
@@ -46,11 +69,9 @@ fn assert_corrupt(place: &TempDir, what: &str) {
 fn newest_anchor_is_kept() {
     let place = born();
     assert_eq!(newest(&place), None);
-    let mut open = anchors(&place).ok().unwrap();
     for sequence in 0..20 {
         let anchor = vec![sequence; [1, 184, ANCHOR_SIZE_BYTES_MAX][usize::from(sequence) % 3]];
-        open.write(sequence.into(), &anchor).unwrap();
-        assert_eq!(open.newest(), Some(&anchor[..]));
+        write(&place, sequence.into(), &anchor).unwrap();
         assert_eq!(newest(&place), Some(anchor));
         assert_eq!(
             fs::metadata(file(&place)).unwrap().len(),
@@ -64,15 +85,16 @@ fn newest_anchor_is_kept() {
 #[test]
 fn sequence_never_goes_back() {
     let place = born();
-    let mut open = anchors(&place).ok().unwrap();
-    open.write(7, b"seven").unwrap();
-    assert_eq!(open.write(6, b"six"), Err(Error::Backwards));
-    open.write(7, b"seven, stopped").unwrap();
-    drop(open);
-    assert_eq!(write(&place, 6, b"six"), Err(Error::Backwards));
+    write(&place, 7, b"seven").unwrap();
+    assert_eq!(write(&place, 6, b"six"), Err(Error::Backwards.into()));
+    write(&place, 7, b"seven, stopped").unwrap();
+    assert_eq!(write(&place, 6, b"six"), Err(Error::Backwards.into()));
     assert_eq!(newest(&place).unwrap(), b"seven, stopped");
     write(&place, u64::MAX, b"last").unwrap();
-    assert_eq!(write(&place, u64::MAX - 1, b"x"), Err(Error::Backwards));
+    assert_eq!(
+        write(&place, u64::MAX - 1, b"x"),
+        Err(Error::Backwards.into())
+    );
     write(&place, u64::MAX, b"last, stopped").unwrap();
 }
 
@@ -91,24 +113,16 @@ fn each_byte_of_a_slot_matters() {
         }
         fs::write(file(&place), &wrong).unwrap();
     };
-    let folder = folder(place.path());
-    let vault = Vault::open(&folder, &KeyFile).ok().unwrap();
-    let newest_of_one = || {
-        let anchors = vault
-            .anchors(&folder)
-            .unwrap_or_else(|error| panic!("{error}"));
-        anchors.newest().unwrap().to_vec()
-    };
-    // Birth wrote slot 0, so the first anchor is in slot 1 and the second in slot 0 again.
-    for position in 0..SLOT_SIZE_BYTES {
+    // Birth wrote both slots alike, of which the second counts, so the first anchor is in slot 0.
+    // All that means something, and of the zeros behind it every seventh byte.
+    for position in (0..SLOT_SIZE_BYTES).filter(|at| !(64..4064).contains(at) || at % 7 == 0) {
         damaged(&[position]);
-        assert_eq!(newest_of_one(), b"older", "byte {position}");
+        assert_eq!(newest(&place).unwrap(), b"newer", "byte {position}");
         damaged(&[position + SLOT_SIZE_BYTES]);
-        assert_eq!(newest_of_one(), b"newer", "byte {position}");
+        assert_eq!(newest(&place).unwrap(), b"older", "byte {position}");
     }
-    drop((vault, folder));
     damaged(&[40, SLOT_SIZE_BYTES + 40]);
-    assert_corrupt(&place, "both slots");
+    assert_unfit(&place, "both slots");
     // After one slot was damaged, writing goes on in that one.
     damaged(&[40]);
     write(&place, 3, b"newest").unwrap();
@@ -125,7 +139,7 @@ fn exchanged_slots_are_corrupt() {
     let mut bytes = fs::read(file(&place)).unwrap();
     bytes.rotate_left(SLOT_SIZE_BYTES);
     fs::write(file(&place), bytes).unwrap();
-    assert_corrupt(&place, "exchanged");
+    assert_unfit(&place, "exchanged");
 }
 
 /// Promise: a missing, emptied, cut or grown file is damage and never a new disk; so is what is
@@ -136,21 +150,21 @@ fn missing_file_is_corrupt() {
     write(&place, 1, b"one").unwrap();
     let right = fs::read(file(&place)).unwrap();
     fs::remove_file(file(&place)).unwrap();
-    assert_corrupt(&place, "missing");
+    assert_unfit(&place, "missing");
     for size in [0, 1, 4095, 4096, 8191, 8193] {
         let mut bytes = right.clone();
         bytes.resize(size, 0);
         fs::write(file(&place), bytes).unwrap();
-        assert_corrupt(&place, &format!("{size} bytes"));
+        assert_unfit(&place, &format!("{size} bytes"));
     }
     fs::write(file(&place), vec![0; 8192]).unwrap();
-    assert_corrupt(&place, "zeros");
+    assert_unfit(&place, "zeros");
     fs::remove_file(file(&place)).unwrap();
     std::os::unix::fs::symlink("/dev/zero", file(&place)).unwrap();
-    assert_corrupt(&place, "a link");
+    assert_unfit(&place, "a link");
     fs::remove_file(file(&place)).unwrap();
     fs::create_dir(file(&place)).unwrap();
-    assert_corrupt(&place, "a folder");
+    assert_unfit(&place, "a folder");
     fs::remove_dir(file(&place)).unwrap();
     let mode = rustix::fs::Mode::RUSR;
     rustix::fs::mknodat(
@@ -161,7 +175,7 @@ fn missing_file_is_corrupt() {
         0,
     )
     .unwrap();
-    assert!(anchors(&place).is_err());
+    assert_unfit(&place, "a pipe");
     fs::remove_file(file(&place)).unwrap();
     fs::write(file(&place), right).unwrap();
     assert_eq!(newest(&place).unwrap(), b"one");
@@ -173,14 +187,14 @@ fn foreign_anchor_is_corrupt() {
     let (one, other) = (born(), born());
     write(&other, 1, b"other").unwrap();
     fs::copy(file(&other), file(&one)).unwrap();
-    assert_corrupt(&one, "another chip's");
+    assert_unfit(&one, "another chip's");
     // Nor with the other's sealing key: its store does not open.
     fs::copy(
         other.path().join("sealing.key"),
         one.path().join("sealing.key"),
     )
     .unwrap();
-    assert!(Vault::open(&folder(one.path()), &KeyFile).is_err());
+    assert!(Vault::open(&place_at(one.path()), Box::new(KeyFile)).is_err());
 }
 
 /// Promise: a format makes another key, forgets the anchor, lets the sequence begin again, keeps
@@ -190,24 +204,29 @@ fn format_forgets_the_disk() {
     let place = born();
     write(&place, 9, b"old").unwrap();
     let old_file = fs::read(file(&place)).unwrap();
-    let folder = folder(place.path());
-    let mut vault = Vault::open(&folder, &KeyFile).ok().unwrap();
-    let (old_key, ecid) = (*vault.volume_key(), vault.ecid());
+    let ours = place_at(place.path());
+    let mut vault = open(&ours);
+    let key = |vault: &Vault| *vault.volume_key().ok().unwrap().expose();
+    let (old_key, ecid) = (key(&vault), vault.ecid());
     let db = vault.identity().db.to_vec();
-    assert_eq!(vault.format(&folder, &KeyFile), Ok(()));
-    assert_ne!(*vault.volume_key(), old_key);
+    assert_eq!(vault.format(&ours), Ok(()));
+    assert_ne!(key(&vault), old_key);
     assert_eq!((vault.ecid(), vault.identity().db), (ecid, &db[..]));
-    assert_eq!(vault.anchors(&folder).ok().unwrap().newest(), None);
+    assert_eq!(remembered(&mut vault), Ok(None));
 
-    let again = Vault::open(&folder, &KeyFile).ok().unwrap();
-    assert_eq!(again.volume_key(), vault.volume_key());
+    let again = open(&ours);
+    assert_eq!(key(&again), key(&vault));
     assert_eq!((again.ecid(), again.identity().db), (ecid, &db[..]));
     assert_eq!(again.sign_image(&[1; 32]), vault.sign_image(&[1; 32]));
-    drop(folder);
+    drop(ours);
     write(&place, 1, b"new").unwrap();
     fs::write(file(&place), old_file).unwrap();
-    assert_corrupt(&place, "the old disk's");
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3);
+    assert_unfit(&place, "the old disk's");
+    // What the next boundary is written into holds nothing of the one before.
+    for name in ["anchor.new", "vault.sealed.new"] {
+        let room = fs::read(place.path().join(name)).unwrap();
+        assert!(room.iter().all(|byte| *byte == 0), "{name}");
+    }
 }
 
 /// Promise: a format that cannot write leaves the old disk as it is.
@@ -217,16 +236,16 @@ fn format_that_fails_changes_nothing() {
         let place = born();
         write(&place, 9, b"old").unwrap();
         fs::create_dir(place.path().join(obstacle)).unwrap();
-        let folder = folder(place.path());
-        let mut vault = Vault::open(&folder, &KeyFile).ok().unwrap();
-        let key = *vault.volume_key();
-        let error = vault.format(&folder, &KeyFile).unwrap_err();
+        let ours = place_at(place.path());
+        let mut vault = open(&ours);
+        let key = *vault.volume_key().ok().unwrap().expose();
+        let error = vault.format(&ours).unwrap_err();
         assert!(
-            matches!(error, vault::FormatError::Unchanged(Error::Storage(..))),
+            matches!(error, ChangeError::Unchanged(Error::Storage(..))),
             "{error:?}"
         );
-        assert_eq!(*vault.volume_key(), key);
-        drop(folder);
+        assert_eq!(*vault.volume_key().ok().unwrap().expose(), key);
+        drop(ours);
         assert_eq!(newest(&place).unwrap(), b"old");
     }
 }

@@ -39,6 +39,11 @@ fn byte_table_has_the_constants() {
         ),
         (ECID_OFFSET.to_string(), "8".into(), "ECID"),
         (SALT_OFFSET.to_string(), SALT_SIZE_BYTES.to_string(), "salt"),
+        (
+            PARAMETERS_OFFSET.to_string(),
+            (CONTENTS_OFFSET - PARAMETERS_OFFSET).to_string(),
+            "seal parameters",
+        ),
         (CONTENTS_OFFSET.to_string(), n.into(), "sealed contents"),
         (
             format!("{CONTENTS_OFFSET} + n"),
@@ -47,6 +52,14 @@ fn byte_table_has_the_constants() {
         ),
         (
             format!("{} + n", CONTENTS_OFFSET + TAG_SIZE_BYTES),
+            format!(
+                "{} - n",
+                CHECK_SUM_OFFSET - CONTENTS_OFFSET - TAG_SIZE_BYTES
+            ),
+            "zero",
+        ),
+        (
+            CHECK_SUM_OFFSET.to_string(),
             CHECK_SUM_SIZE_BYTES.to_string(),
             "check sum",
         ),
@@ -97,7 +110,7 @@ fn text_has_the_constants() {
     for text in [
         STORE_FILE_NAME.to_owned(),
         String::from_utf8(DERIVATION_LABEL.to_vec()).unwrap(),
-        format!("at most {STORE_SIZE_BYTES_MAX} bytes"),
+        format!("always {STORE_SIZE_BYTES} bytes"),
         format!("format version {VERSION}"),
         format!("`{}`, the anchor file", anchor::ANCHOR_FILE_NAME),
         String::from_utf8(anchor::DERIVATION_LABEL.to_vec()).unwrap(),

@@ -1,4 +1,4 @@
-//! The two descriptors on the command line.
+//! The descriptors on the command line.
 //!
 //! Invariant: each is open, above the standard three, and named once, so that owning it is sound.
 
@@ -11,37 +11,58 @@ pub struct Arguments {
     pub state: OwnedFd,
     /// The socket to the firmware.
     pub link: OwnedFd,
+    /// The host's TPM and the folder of the map that it vouches for, if the chip uses them.
+    pub host: Option<Host>,
 }
+
+/// What the chip uses of the host beside its state folder.
+pub struct Host {
+    /// The TPM.
+    pub tpm: OwnedFd,
+    /// The folder of the map.
+    pub folder: OwnedFd,
+}
+
+/// The options, in the order of the numbers.
+const OPTIONS: [&str; 4] = ["--state-fd", "--link-fd", "--tpm-fd", "--host-fd"];
 
 impl Arguments {
     /// Takes the descriptors that the arguments name. To be called once, first thing.
     pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String> {
-        let (state, link) = numbers(arguments)?;
-        for number in [state, link] {
+        let numbers = numbers(arguments)?;
+        for number in numbers.iter().flatten() {
             // SAFETY: the descriptor is only asked for its flags; a closed one gives an error.
-            let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+            let descriptor = unsafe { BorrowedFd::borrow_raw(*number) };
             rustix::io::fcntl_getfd(descriptor)
                 .map_err(|_| format!("descriptor {number} is not open"))?;
         }
-        // SAFETY: both were just seen to be open, they differ, and nothing in this process owns
+        // SAFETY: all were just seen to be open, they differ, and nothing in this process owns
         // them: it has opened nothing yet and they are not the standard three.
-        let own = |number| unsafe { OwnedFd::from_raw_fd(number) };
-        Ok(Arguments {
-            state: own(state),
-            link: own(link),
-        })
+        let own =
+            |number: Option<RawFd>| number.map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+        let [state, link, tpm, folder] = numbers.map(own);
+        let (Some(state), Some(link)) = (state, link) else {
+            return Err("--state-fd N and --link-fd N are both needed".into());
+        };
+        let host = match (tpm, folder) {
+            (Some(tpm), Some(folder)) => Some(Host { tpm, folder }),
+            (None, None) => None,
+            _ => return Err("--tpm-fd N and --host-fd N belong together".into()),
+        };
+        Ok(Arguments { state, link, host })
     }
 }
 
-fn numbers(arguments: impl Iterator<Item = OsString>) -> Result<(RawFd, RawFd), String> {
+fn numbers(
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<[Option<RawFd>; OPTIONS.len()], String> {
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
-    let (mut state, mut link) = (None, None);
+    let mut numbers = [None; OPTIONS.len()];
     while let Some(option) = arguments.next() {
-        let place = match option.as_str() {
-            "--state-fd" if state.is_none() => &mut state,
-            "--link-fd" if link.is_none() => &mut link,
-            _ => return Err(format!("{option} has no place here")),
-        };
+        let place = OPTIONS.iter().position(|name| *name == option);
+        let place = place
+            .filter(|place| numbers[*place].is_none())
+            .ok_or(format!("{option} has no place here"))?;
         let number: RawFd = arguments
             .next()
             .and_then(|number| number.parse().ok())
@@ -49,28 +70,38 @@ fn numbers(arguments: impl Iterator<Item = OsString>) -> Result<(RawFd, RawFd), 
             .ok_or(format!(
                 "{option} needs the number of an open descriptor above 2"
             ))?;
-        *place = Some(number);
+        if numbers.contains(&Some(number)) {
+            return Err(format!("descriptor {number} is named twice"));
+        }
+        numbers[place] = Some(number);
     }
-    match (state, link) {
-        (Some(state), Some(link)) if state != link => Ok((state, link)),
-        (Some(_), Some(_)) => Err("both descriptors are the same".into()),
-        _ => Err("--state-fd N and --link-fd N are both needed".into()),
+    if numbers[0].is_none() || numbers[1].is_none() {
+        return Err("--state-fd N and --link-fd N are both needed".into());
     }
+    if numbers[2].is_some() != numbers[3].is_some() {
+        return Err("--tpm-fd N and --host-fd N belong together".into());
+    }
+    Ok(numbers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<(RawFd, RawFd), String> {
+    fn read(line: &str) -> Result<[Option<RawFd>; 4], String> {
         numbers(line.split_whitespace().map(OsString::from))
     }
 
-    /// Promise: nothing but the two descriptors is taken, so none can be owned twice.
+    /// Promise: nothing but the listed descriptors is taken, so none can be owned twice.
     #[test]
-    fn only_two_different_descriptors_are_taken() {
-        assert_eq!(read("--state-fd 3 --link-fd 4"), Ok((3, 4)));
-        assert_eq!(read("--link-fd 4 --state-fd 3"), Ok((3, 4)));
+    fn only_different_descriptors_are_taken() {
+        let two = Ok([Some(3), Some(4), None, None]);
+        assert_eq!(read("--state-fd 3 --link-fd 4"), two);
+        assert_eq!(read("--link-fd 4 --state-fd 3"), two);
+        assert_eq!(
+            read("--tpm-fd 5 --link-fd 4 --state-fd 3 --host-fd 6"),
+            Ok([Some(3), Some(4), Some(5), Some(6)])
+        );
         for line in [
             "",
             "--state-fd 3",
@@ -81,6 +112,9 @@ mod tests {
             "--state-fd x --link-fd 4",
             "--state-fd 3 --state-fd 4 --link-fd 5",
             "--state-fd 3 --link-fd 4 --debug",
+            "--state-fd 3 --link-fd 4 --tpm-fd 5",
+            "--state-fd 3 --link-fd 4 --host-fd 5",
+            "--state-fd 3 --link-fd 4 --tpm-fd 5 --host-fd 5",
         ] {
             assert!(read(line).is_err(), "{line}");
         }

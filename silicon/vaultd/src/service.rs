@@ -1,32 +1,40 @@
 //! Requests in, replies out, one at a time, from the firmware and from the SSD it attached.
 //!
-//! Invariants: before birth or opening nothing else is answered; a broken request changes
-//! nothing and the vault goes on; a busy link does not keep the other one waiting for more than
-//! one request; only the firmware attaches an SSD, and one at a time.
+//! Invariants: before birth or opening nothing else is answered but `destroy`; a broken request
+//! changes nothing and the vault goes on; a busy link does not keep the other one waiting for
+//! more than one request; only the firmware attaches an SSD, and one at a time; when it cannot be
+//! known which state is in force, none is used until the vault has been opened again.
 
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use vault::{Error, FormatError, KeyFile, StateFolder, Vault};
-use wire::vault::{Code, DIGEST_SIZE_BYTES, Refusal, Request};
-use wire::{Link, Packet, ReceiveError, RequestError, Value, success};
+use vault::{
+    Budget, ChangeError, KeyFile, Passphrase, Password, Place, Proof, Seal, TpmSeal, Vault, store,
+};
+use wire::vault::{AttachMode, Code, DIGEST_SIZE_BYTES, Mode, Refusal, Request, SealKind, With};
+use wire::{Link, Packet, ReceiveError, Value, success};
 use zeroize::Zeroizing;
 
+use crate::refusals::{LOCKED, TOO_MUCH, no_request, refusal, reported};
 use crate::ssd::Ssd;
+use crate::transfer::{read_bundle, write_out};
 
 /// Answers requests until the firmware closes the link.
 ///
 /// # Errors
 /// When the link itself fails.
-pub fn serve(link: &Link, folder: &StateFolder) -> Result<(), Errno> {
+pub fn serve(link: &Link, place: &Place, tpm: Option<tpm::Tpm>) -> Result<(), Errno> {
     let mut service = Service {
-        folder,
+        place,
+        tpm,
         vault: None,
         ssd: None,
     };
     loop {
         let (firmware_speaks, ssd_speaks) = service.wait(link)?;
+        // One conversation with the TPM does for all that one request needs of it.
+        let _held = service.tpm.as_ref().map(tpm::Tpm::hold);
         if firmware_speaks && !service.answer_firmware(link)? {
             return Ok(());
         }
@@ -38,10 +46,14 @@ pub fn serve(link: &Link, folder: &StateFolder) -> Result<(), Errno> {
 }
 
 struct Service<'a> {
-    folder: &'a StateFolder,
+    place: &'a Place,
+    tpm: Option<tpm::Tpm>,
     vault: Option<Vault>,
     ssd: Option<Ssd>,
 }
+
+/// What a reply is made of, or why there is none.
+type Answer = Result<Zeroizing<Vec<u8>>, Refusal>;
 
 impl Service<'_> {
     /// Waits until there is something to read or to see, and says on which of the two links.
@@ -59,9 +71,19 @@ impl Service<'_> {
 
     fn answer_ssd(&mut self) {
         if let Some(ssd) = &mut self.ssd {
-            if !ssd.answer(self.vault.as_ref(), self.folder) {
-                self.ssd = None;
+            if !ssd.answer(&mut self.vault, self.place) {
+                self.detach();
             }
+        }
+    }
+
+    /// Forgets the SSD with whatever it had not been answered yet.
+    fn detach(&mut self) {
+        self.ssd = None;
+        if let Some(vault) = &mut self.vault {
+            let ended = vault.end_session(self.place);
+            // Nobody waits for this. What was acknowledged is kept, if not in both slots.
+            let _ = self.changed(ended);
         }
     }
 
@@ -69,7 +91,12 @@ impl Service<'_> {
     fn answer_firmware(&mut self, link: &Link) -> Result<bool, Errno> {
         let reply = match link.receive() {
             Ok(Some(packet)) => self.answer(packet).unwrap_or_else(Refusal::packet),
-            Ok(None) => return Ok(false),
+            Ok(None) => {
+                if self.ssd.is_some() {
+                    self.detach();
+                }
+                return Ok(false);
+            }
             Err(ReceiveError::TooMuch) => TOO_MUCH.packet(),
             Err(ReceiveError::Link(errno)) => return Err(errno),
         };
@@ -79,39 +106,131 @@ impl Service<'_> {
         }
     }
 
-    fn answer(&mut self, packet: Packet) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    fn answer(&mut self, packet: Packet) -> Answer {
         let request = Request::parse(&packet.bytes).map_err(no_request)?;
-        match (request, packet.descriptor) {
-            (Request::AttachSsd { format }, socket) => self.attach_ssd(format, socket),
-            (_, Some(_)) => Err(refusal(
-                Code::Descriptor,
-                "this operation takes no descriptor",
-            )),
-            (Request::Birth, _) => self.birth(),
-            (Request::Open, _) => self.open(),
-            (Request::Identity, _) => self.identity(),
-            (Request::SignImage { digest }, _) => self.sign_image(&digest),
+        let mut descriptors = Descriptors(packet.descriptors.into_iter());
+        match request {
+            Request::Birth(kind) => self.birth(kind, descriptors),
+            Request::AdoptBundle(kind) => self.adopt_bundle(kind, descriptors),
+            Request::Open => self.open(descriptors),
+            Request::AttachSsd(mode) => self.attach_ssd(mode, descriptors.only()?),
+            Request::ExportRecovery => self.export_recovery(&descriptors.only()?),
+            Request::MakeRecoveryKey(proof) => self.make_recovery_key(budget(proof), descriptors),
+            Request::Unlock(proof) => {
+                let secret = read(descriptors.only()?)?;
+                self.with_vault(|vault, place| vault.unlock(place, &proven(proof, &secret)))
+            }
+            Request::SetPassword => {
+                let new = read(descriptors.only()?)?;
+                self.with_vault(|vault, place| vault.set_password(place, &new))
+            }
+            Request::ChangePassword(proof) => {
+                let (secret, new) = (read(descriptors.next()?)?, read(descriptors.only()?)?);
+                self.with_vault(|vault, place| {
+                    vault.change_password(place, &proven(proof, &secret), &new)
+                })
+            }
+            Request::RemovePassword(proof) => {
+                let secret = read(descriptors.only()?)?;
+                self.with_vault(|vault, place| {
+                    vault.remove_password(place, &proven(proof, &secret))
+                })
+            }
+            Request::AuthoriseRollback(proof) => {
+                let secret = descriptors.last_if_any()?.map(read).transpose()?;
+                let secret = secret.as_ref().map(|secret| proven(proof, secret));
+                self.with_vault(|vault, place| vault.authorise_rollback(place, secret.as_ref()))
+            }
+            request => {
+                descriptors.none()?;
+                self.answer_plain(request)
+            }
         }
     }
 
-    fn birth(&mut self) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let vault = Vault::birth(self.folder, &KeyFile).map_err(reported)?;
-        Ok(self.keep(vault))
+    /// The operations that take no descriptor.
+    fn answer_plain(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Identity => self.identity(),
+            Request::Status => self.status(),
+            Request::SignImage { digest } => self.sign_image(&digest),
+            Request::Attest { nonce, software } => {
+                let vault = unlocked(&self.vault)?;
+                let statement = vault.attest(self.place, &nonce, &software);
+                let statement = statement.map_err(reported)?;
+                Ok(success(&[("statement", Value::Bytes(&statement))]))
+            }
+            Request::Erase => self.end_of_data(Vault::erase),
+            Request::Restore => self.end_of_data(Vault::restore),
+            Request::Destroy => self.destroy(),
+            _ => Err(refusal(Code::Descriptor, "a descriptor has to come along")),
+        }
     }
 
-    fn open(&mut self) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let vault = Vault::open(self.folder, &KeyFile).map_err(reported)?;
-        Ok(self.keep(vault))
+    fn birth(&mut self, kind: SealKind, mut descriptors: Descriptors) -> Answer {
+        let seal = self.new_seal(kind, &mut descriptors)?;
+        descriptors.none()?;
+        let born = Vault::birth(self.place, seal);
+        self.keep(born)
     }
 
-    fn keep(&mut self, vault: Vault) -> Zeroizing<Vec<u8>> {
+    fn adopt_bundle(&mut self, kind: SealKind, mut descriptors: Descriptors) -> Answer {
+        let (bundle, key) = (descriptors.next()?, read(descriptors.next()?)?);
+        let bundle = read_bundle(&bundle)?;
+        let mistyped = refusal(Code::Secret, "this is no recovery key");
+        let key = vault::RecoveryKey::parse(&key).ok_or(mistyped)?;
+        let seal = self.new_seal(kind, &mut descriptors)?;
+        descriptors.none()?;
+        let adopted = Vault::adopt_bundle(self.place, seal, &bundle, &key);
+        self.keep(adopted)
+    }
+
+    fn open(&mut self, mut descriptors: Descriptors) -> Answer {
+        let header = store::header(&self.place.folder).map_err(reported)?;
+        let seal = self.seal(header.seal_kind, descriptors.last_if_any()?)?;
+        // What is open is closed first: one store, one vault.
+        self.vault = None;
+        let opened = Vault::open(self.place, seal);
+        self.keep(opened)
+    }
+
+    fn new_seal(
+        &self,
+        kind: SealKind,
+        descriptors: &mut Descriptors,
+    ) -> Result<Box<dyn Seal>, Refusal> {
+        match kind {
+            SealKind::KeyFile => self.seal(KeyFile::KIND, None),
+            SealKind::Tpm => self.seal(TpmSeal::KIND, None),
+            SealKind::Passphrase => self.seal(Passphrase::KIND, Some(descriptors.next()?)),
+        }
+    }
+
+    fn seal(&self, kind: u16, passphrase: Option<OwnedFd>) -> Result<Box<dyn Seal>, Refusal> {
+        match (kind, passphrase) {
+            (Passphrase::KIND, Some(passphrase)) => {
+                Ok(Box::new(Passphrase::new(read(passphrase)?)))
+            }
+            (Passphrase::KIND, None) => Err(refusal(Code::Passphrase, "it has to be given")),
+            (_, Some(_)) => Err(refusal(Code::Descriptor, "this chip takes no passphrase")),
+            (KeyFile::KIND, None) => Ok(Box::new(KeyFile)),
+            (TpmSeal::KIND, None) => match &self.tpm {
+                Some(tpm) => Ok(Box::new(TpmSeal::new(tpm.clone()))),
+                None => Err(refusal(Code::Tpm, "the vault was given none")),
+            },
+            _ => Err(refusal(Code::Corrupt, "kind of seal")),
+        }
+    }
+
+    fn keep(&mut self, vault: Result<Vault, ChangeError>) -> Answer {
+        let vault = self.changed(vault)?;
         let reply = success(&[("ecid", Value::Uint(vault.ecid()))]);
         self.vault = Some(vault);
-        reply
+        Ok(reply)
     }
 
-    fn identity(&self) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let identity = unlocked(self.vault.as_ref())?.identity();
+    fn identity(&self) -> Answer {
+        let identity = unlocked(&self.vault)?.identity();
         Ok(success(&[
             ("ecid", Value::Uint(identity.ecid)),
             (
@@ -124,22 +243,63 @@ impl Service<'_> {
         ]))
     }
 
-    fn sign_image(&self, digest: &[u8; DIGEST_SIZE_BYTES]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let vault = unlocked(self.vault.as_ref())?;
-        let signature = vault.sign_image(digest).map_err(reported)?;
+    fn status(&self) -> Answer {
+        let vault = unlocked(&self.vault)?;
+        let status = vault.status(self.place);
+        let names: Vec<[String; 3]> = (status.tries.iter())
+            .map(|tries| {
+                ["failures", "left", "wait_seconds"].map(|what| format!("{}_{what}", tries.name))
+            })
+            .collect();
+        let mut fields = vec![
+            ("ecid", Value::Uint(vault.ecid())),
+            ("life", Value::Text(status.life.name())),
+            ("lives", Value::Uint(status.lives)),
+            ("seal", Value::Text(status.seal)),
+            ("root", Value::Text(status.root())),
+            ("policy", Value::Text(status.policy)),
+            ("password", Value::Bool(status.password)),
+            ("recovery_key", Value::Bool(status.recovery_key)),
+            ("unlocked", Value::Bool(status.unlocked)),
+            ("put_back", Value::Bool(status.put_back)),
+            ("adopting", Value::Bool(status.adopting)),
+            ("rollbacks", Value::Uint(status.rollbacks)),
+            ("boundaries", Value::Uint(status.boundaries)),
+        ];
+        for (tries, [failures, left, wait]) in status.tries.iter().zip(&names) {
+            fields.push((failures, Value::Uint(tries.failures)));
+            fields.push((left, Value::Uint(tries.left)));
+            fields.push((wait, Value::Uint(tries.wait_seconds)));
+        }
+        Ok(success(&fields))
+    }
+
+    fn sign_image(&self, digest: &[u8; DIGEST_SIZE_BYTES]) -> Answer {
+        let signature = unlocked(&self.vault)?.sign_image(digest);
+        let signature = signature.map_err(reported)?;
         Ok(success(&[("signature", Value::Bytes(&signature))]))
     }
 
-    fn attach_ssd(
-        &mut self,
-        format: bool,
-        socket: Option<OwnedFd>,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        unlocked(self.vault.as_ref())?;
-        let socket = socket.ok_or(refusal(
-            Code::Descriptor,
-            "a socket has to come with this request",
-        ))?;
+    fn make_recovery_key(&mut self, budget: Budget, mut descriptors: Descriptors) -> Answer {
+        let output = descriptors.next()?;
+        let secret = descriptors.last_if_any()?.map(read).transpose()?;
+        let proof = secret.as_ref().map(|secret| Proof { budget, secret });
+        let vault = self.vault.as_mut().ok_or(LOCKED)?;
+        let made = vault.make_recovery_key(self.place, proof.as_ref());
+        let text = self.changed(made)?;
+        let line = Zeroizing::new(format!("{}\n", text.as_str()));
+        write_out(&output, line.as_bytes())?;
+        Ok(success(&[]))
+    }
+
+    fn export_recovery(&self, output: &OwnedFd) -> Answer {
+        let bundle = unlocked(&self.vault)?.export_recovery().map_err(reported)?;
+        write_out(output, &bundle)?;
+        Ok(success(&[]))
+    }
+
+    fn attach_ssd(&mut self, mode: AttachMode, socket: OwnedFd) -> Answer {
+        unlocked(&self.vault)?;
         let link = Link::new(socket)
             .map_err(|_| refusal(Code::Descriptor, "not a SOCK_SEQPACKET socket"))?;
         if self.ssd.as_ref().is_some_and(Ssd::is_alive) {
@@ -147,82 +307,115 @@ impl Service<'_> {
         }
         // One that is gone is forgotten with whatever it had not been answered yet: nothing of it
         // may come after what the next one reads.
-        self.ssd = None;
-        if format {
-            self.format()?;
+        if self.ssd.is_some() {
+            self.detach();
         }
+        self.with_vault(|vault, place| match mode {
+            AttachMode::Open => vault.begin_session(place),
+            AttachMode::Format => vault.format(place),
+            AttachMode::Adopt => Ok(vault.begin_adoption()?),
+        })?;
         self.ssd = Some(Ssd::new(link));
         Ok(success(&[]))
     }
 
-    fn format(&mut self) -> Result<(), Refusal> {
-        let Some(vault) = &mut self.vault else {
-            return Err(LOCKED);
-        };
-        match vault.format(self.folder, &KeyFile) {
-            Ok(()) => Ok(()),
-            Err(FormatError::Unchanged(error)) => Err(reported(error)),
-            Err(FormatError::Uncertain(error)) => {
-                // Which key is in force is not known, so none is used.
-                self.vault = None;
-                Err(reported(error))
-            }
-        }
+    /// Whatever the SSD still does, nothing of it is kept.
+    fn end_of_data(
+        &mut self,
+        end: impl FnOnce(&mut Vault, &Place) -> Result<Vec<u8>, ChangeError>,
+    ) -> Answer {
+        self.ssd = None;
+        let vault = self.vault.as_mut().ok_or(LOCKED)?;
+        let ended = end(vault, self.place);
+        let receipt = self.changed(ended)?;
+        Ok(success(&[("receipt", Value::Bytes(&receipt))]))
     }
+
+    fn destroy(&mut self) -> Answer {
+        self.ssd = None;
+        self.vault = None;
+        let header = store::header(&self.place.folder);
+        let seal = match header {
+            // The passphrase is nowhere: there is nothing of it to destroy.
+            Ok(header) if header.seal_kind != Passphrase::KIND => {
+                Some(self.seal(header.seal_kind, None)?)
+            }
+            _ => None,
+        };
+        vault::destroy(self.place, seal).map_err(reported)?;
+        Ok(success(&[]))
+    }
+
+    fn with_vault(
+        &mut self,
+        change: impl FnOnce(&mut Vault, &Place) -> Result<(), ChangeError>,
+    ) -> Answer {
+        let vault = self.vault.as_mut().ok_or(LOCKED)?;
+        let changed = change(vault, self.place);
+        self.changed(changed)?;
+        Ok(success(&[]))
+    }
+
+    /// Locks the vault where it cannot be known which state is in force.
+    fn changed<T>(&mut self, result: Result<T, ChangeError>) -> Result<T, Refusal> {
+        result.map_err(|error| match error {
+            ChangeError::Unchanged(error) => reported(error),
+            ChangeError::Uncertain(error) => {
+                self.vault = None;
+                reported(error)
+            }
+        })
+    }
+}
+
+/// The descriptors that came with a request, in their order.
+struct Descriptors(std::vec::IntoIter<OwnedFd>);
+
+const MISSING: Refusal = refusal(Code::Descriptor, "a descriptor has to come along");
+const TOO_MANY: Refusal = refusal(Code::Descriptor, "too many descriptors came along");
+
+impl Descriptors {
+    fn next(&mut self) -> Result<OwnedFd, Refusal> {
+        self.0.next().ok_or(MISSING)
+    }
+
+    fn only(&mut self) -> Result<OwnedFd, Refusal> {
+        let descriptor = self.next()?;
+        self.none()?;
+        Ok(descriptor)
+    }
+
+    fn last_if_any(&mut self) -> Result<Option<OwnedFd>, Refusal> {
+        let descriptor = self.0.next();
+        self.none()?;
+        Ok(descriptor)
+    }
+
+    fn none(&mut self) -> Result<(), Refusal> {
+        self.0.next().is_none().then_some(()).ok_or(TOO_MANY)
+    }
+}
+
+fn budget(proof: wire::vault::Proof) -> Budget {
+    match (proof.with, proof.mode) {
+        (With::RecoveryKey, _) => Budget::RecoveryKey,
+        (With::Password, Mode::Normal) => Budget::Password,
+        (With::Password, Mode::Recovery) => Budget::PasswordInRecovery,
+    }
+}
+
+fn proven(proof: wire::vault::Proof, secret: &Password) -> Proof<'_> {
+    Proof {
+        budget: budget(proof),
+        secret,
+    }
+}
+
+fn read(descriptor: OwnedFd) -> Result<Password, Refusal> {
+    Password::read(descriptor).map_err(reported)
 }
 
 /// The vault that was born or opened.
-pub fn unlocked(vault: Option<&Vault>) -> Result<&Vault, Refusal> {
-    vault.ok_or(LOCKED)
-}
-
-const LOCKED: Refusal = refusal(Code::Locked, "birth or open comes first");
-
-/// For a packet that cannot be read at all.
-pub const TOO_MUCH: Refusal = refusal(
-    Code::Malformed,
-    "the packet is too long or has too many descriptors",
-);
-
-pub const fn refusal(code: Code, detail: &'static str) -> Refusal {
-    Refusal { code, detail }
-}
-
-/// For a packet that is not one of the link's requests.
-pub fn no_request(error: RequestError) -> Refusal {
-    match error {
-        RequestError::Malformed => refusal(Code::Malformed, "the packet is no request"),
-        RequestError::UnknownOperation => refusal(Code::UnknownOperation, "no such operation"),
-    }
-}
-
-fn reported(error: Error) -> Refusal {
-    from_vault(error, true)
-}
-
-/// The refusal that an error becomes; `report` has a failing state folder named on standard
-/// error.
-pub fn from_vault(error: Error, report: bool) -> Refusal {
-    match error {
-        Error::Exists => refusal(Code::Exists, "this chip has been born already"),
-        Error::Unborn => refusal(Code::Unborn, "this chip has not been born"),
-        Error::Sealed(what) => refusal(Code::Sealed, what),
-        Error::Corrupt(what) => refusal(Code::Corrupt, what),
-        Error::Backwards => refusal(Code::Backwards, "the kept anchor is newer"),
-        Error::Storage(doing, errno) => {
-            let is_full = matches!(errno, Errno::NOSPC | Errno::DQUOT);
-            if report && is_full {
-                eprintln!("vaultd: {doing}: the file system is full");
-            } else if report {
-                eprintln!("vaultd: {doing}: {errno}");
-            }
-            let detail = if is_full {
-                "the file system is full"
-            } else {
-                doing
-            };
-            refusal(Code::Storage, detail)
-        }
-        Error::Cryptography(step) => refusal(Code::Cryptography, step),
-    }
+pub fn unlocked(vault: &Option<Vault>) -> Result<&Vault, Refusal> {
+    vault.as_ref().ok_or(LOCKED)
 }

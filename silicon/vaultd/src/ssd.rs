@@ -5,22 +5,21 @@
 //!
 //! Invariants: no descriptor of its ever enters this process; it is never waited for: who does not
 //! read its replies is detached; whatever it does ends its own link at most, never the vault; at
-//! most one packet and one open file are held for it, and one line is said about it.
+//! most one packet is held for it, and one line is said about it.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use vault::{AnchorFile, StateFolder, Vault};
+use vault::{ChangeError, Place, Remembered, Vault};
 use wire::vault::{Code, Refusal, SsdRequest};
 use wire::{Link, ReceiveError, Value, success};
 use zeroize::Zeroizing;
 
-use crate::service::{TOO_MUCH, from_vault, no_request, refusal, unlocked};
+use crate::refusals::{LOCKED, TOO_MUCH, from_vault, no_request, refusal};
 
 /// An SSD that is attached.
 pub struct Ssd {
     link: Link,
     key_was_given: bool,
-    anchors: Option<AnchorFile>,
     storage_was_reported: bool,
 }
 
@@ -29,7 +28,6 @@ impl Ssd {
         Ssd {
             link,
             key_was_given: false,
-            anchors: None,
             storage_was_reported: false,
         }
     }
@@ -47,10 +45,10 @@ impl Ssd {
     }
 
     /// Answers the next request, if there is one; `false` when the link has ended.
-    pub fn answer(&mut self, vault: Option<&Vault>, folder: &StateFolder) -> bool {
+    pub fn answer(&mut self, vault: &mut Option<Vault>, place: &Place) -> bool {
         let reply = match self.link.receive_now() {
             Ok(Some(packet)) => self
-                .reply(&packet, vault, folder)
+                .reply(&packet, vault, place)
                 .unwrap_or_else(Refusal::packet),
             Ok(None) => return false,
             Err(ReceiveError::TooMuch) => TOO_MUCH.packet(),
@@ -62,39 +60,40 @@ impl Ssd {
     fn reply(
         &mut self,
         packet: &[u8],
-        vault: Option<&Vault>,
-        folder: &StateFolder,
+        vault: &mut Option<Vault>,
+        place: &Place,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let request = SsdRequest::parse(packet).map_err(no_request)?;
-        let vault = unlocked(vault)?;
+        let open = vault.as_mut().ok_or(LOCKED)?;
         match request {
             SsdRequest::VolumeKey if self.key_was_given => {
                 Err(refusal(Code::Spent, "this link has had the key"))
             }
             SsdRequest::VolumeKey => {
+                let key = open.volume_key().map_err(|error| self.refused(error))?;
                 self.key_was_given = true;
-                Ok(success(&[("key", Value::Bytes(vault.volume_key()))]))
+                Ok(success(&[("key", Value::Bytes(key.expose()))]))
             }
             SsdRequest::ReadAnchor => {
-                let newest = self.anchors(vault, folder)?.newest();
-                let anchor = newest.map(|anchor| ("anchor", Value::Bytes(anchor)));
-                Ok(success(anchor.as_slice()))
+                match open.newest_anchor().map_err(|error| self.refused(error))? {
+                    Remembered::Anchor(anchor) => Ok(success(&[("anchor", Value::Bytes(anchor))])),
+                    Remembered::Nothing => Ok(success(&[])),
+                    Remembered::Adopt => Ok(success(&[("adopt", Value::Bool(true))])),
+                }
             }
             SsdRequest::WriteAnchor { sequence, anchor } => {
-                let written = self.anchors(vault, folder)?.write(sequence, &anchor);
-                written.map_err(|error| self.refused(error))?;
+                match open.write_anchor(place, sequence, &anchor) {
+                    Ok(()) => {}
+                    Err(ChangeError::Unchanged(error)) => return Err(self.refused(error)),
+                    Err(ChangeError::Uncertain(error)) => {
+                        *vault = None;
+                        return Err(self.refused(error));
+                    }
+                }
                 self.storage_was_reported = false;
                 Ok(success(&[]))
             }
         }
-    }
-
-    fn anchors(&mut self, vault: &Vault, folder: &StateFolder) -> Result<&mut AnchorFile, Refusal> {
-        let anchors = match self.anchors.take() {
-            Some(anchors) => anchors,
-            None => vault.anchors(folder).map_err(|error| self.refused(error))?,
-        };
-        Ok(self.anchors.insert(anchors))
     }
 
     /// One that keeps asking on a full disk does not fill the log as well.

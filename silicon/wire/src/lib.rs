@@ -1,7 +1,7 @@
 //! How the parts of the chip talk to each other.
 //!
 //! One request or reply is one packet on a `SOCK_SEQPACKET` socket pair: a CBOR map of at most
-//! [`PACKET_SIZE_BYTES_MAX`], with at most one descriptor beside it. The kernel keeps the packet
+//! [`PACKET_SIZE_BYTES_MAX`], with at most [`DESCRIPTORS_MAX`] descriptors beside it. The kernel keeps the packet
 //! borders, so a broken packet spoils nothing but itself.
 //!
 //! [`Link`] moves packets, [`Map`] reads one strictly, [`request`], [`success`] and [`refused`]
@@ -19,7 +19,7 @@ mod map;
 mod message;
 pub mod vault;
 
-pub use link::{Link, Packet, ReceiveError};
+pub use link::{DESCRIPTORS_MAX, Link, Packet, ReceiveError};
 pub use map::{FIELDS_MAX, Malformed, Map, RequestError};
 pub use message::{DETAIL_SIZE_BYTES_MAX, Value, refused, request, success};
 

@@ -17,6 +17,9 @@ use zeroize::Zeroizing;
 
 use crate::PACKET_SIZE_BYTES_MAX;
 
+/// No packet brings more descriptors.
+pub const DESCRIPTORS_MAX: usize = 3;
+
 /// A connected `SOCK_SEQPACKET` Unix socket.
 pub struct Link {
     socket: OwnedFd,
@@ -26,8 +29,8 @@ pub struct Link {
 pub struct Packet {
     /// The CBOR text.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// The descriptor that came along, if one did.
-    pub descriptor: Option<OwnedFd>,
+    /// The descriptors that came along, in the order in which they were sent.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// Why a packet could not be taken.
@@ -54,7 +57,7 @@ impl Link {
     /// Waits for the next packet; `None` once the peer has closed its end. An empty packet looks
     /// the same as that and ends the link too.
     pub fn receive(&self) -> Result<Option<Packet>, ReceiveError> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         self.take(&mut ancillary, RecvFlags::CMSG_CLOEXEC)
     }
@@ -85,7 +88,7 @@ impl Link {
                 result => break result.map_err(ReceiveError::Link)?,
             }
         };
-        let mut descriptors: Vec<OwnedFd> = ancillary
+        let descriptors: Vec<OwnedFd> = ancillary
             .drain()
             .filter_map(|message| match message {
                 RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
@@ -93,19 +96,16 @@ impl Link {
             })
             .flatten()
             .collect();
-        // `cmsg_space!` rounds up, so a second descriptor may have fitted in.
+        // `cmsg_space!` rounds up, so one more may have fitted in.
         let cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
-        if received.flags.intersects(cut) || descriptors.len() > 1 {
+        if received.flags.intersects(cut) || descriptors.len() > DESCRIPTORS_MAX {
             return Err(ReceiveError::TooMuch);
         }
         if received.bytes == 0 {
             return Ok(None);
         }
         bytes.truncate(received.bytes);
-        Ok(Some(Packet {
-            bytes,
-            descriptor: descriptors.pop(),
-        }))
+        Ok(Some(Packet { bytes, descriptors }))
     }
 
     /// Sends one packet, waiting for room. `EPIPE` when the peer is gone.
@@ -163,20 +163,23 @@ mod tests {
         let descriptors = vec![file.as_fd(); count];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        assert!(count == 0 || ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
         let bytes = [IoSlice::new(b"packet")];
         rustix::net::sendmsg(link, &bytes, &mut ancillary, SendFlags::NOSIGNAL).unwrap();
     }
 
-    /// Promise: one descriptor is taken where one is wanted, more are refused.
+    /// Promise: as many descriptors are taken as an operation may bring, more are refused.
     #[test]
-    fn one_descriptor_is_taken() {
+    fn descriptors_are_taken() {
         let (ours, theirs) = pair();
-        send_with_descriptors(&theirs, 1);
-        let packet = ours.receive().unwrap().unwrap();
-        assert_eq!(packet.bytes[..], *b"packet");
-        assert!(packet.descriptor.unwrap().as_raw_fd() > 2);
-        for count in [2, 3, 8] {
+        for count in 0..=DESCRIPTORS_MAX {
+            send_with_descriptors(&theirs, count);
+            let packet = ours.receive().unwrap().unwrap();
+            assert_eq!(packet.bytes[..], *b"packet");
+            assert_eq!(packet.descriptors.len(), count);
+            assert!(packet.descriptors.iter().all(|each| each.as_raw_fd() > 2));
+        }
+        for count in [DESCRIPTORS_MAX + 1, 8] {
             send_with_descriptors(&theirs, count);
             assert!(
                 matches!(ours.receive(), Err(ReceiveError::TooMuch)),

@@ -116,6 +116,15 @@ impl<'a> Map<'a> {
         }
     }
 
+    /// Takes a truth value that may be missing.
+    pub fn optional_bool(&mut self, name: &str) -> Result<Option<bool>, Malformed> {
+        match self.take(name) {
+            Some(Field::Bool(value)) => Ok(Some(value)),
+            None => Ok(None),
+            _ => Err(Malformed),
+        }
+    }
+
     /// Takes an array of unsigned numbers.
     pub fn uints(&mut self, name: &str) -> Result<Vec<u64>, Malformed> {
         match self.take(name) {

@@ -185,9 +185,10 @@ def chip(folder: Path, size_bytes: int) -> Iterator[tuple[int, ChipClient]]:
     ovmf = host.ovmf()
     copy_firmware(ovmf, at.folder)
     with (
-        chips.launch(at, birth_source=ovmf.source(), log=at.logs / "chip.log") as launched,
+        chips.launch(at, new=True, log=at.logs / "chip.log") as launched,
         launched.client() as mailbox,
     ):
+        mailbox.birth(ovmf.source())
         mailbox.create_disk(size_bytes)
         yield launched.process.pid, mailbox
 

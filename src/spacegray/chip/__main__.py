@@ -1,19 +1,27 @@
 """The chip's process: `python -m spacegray.chip`, started by `spacegray.chip.launch`.
 
 Prints `ready` once the mailbox listens. Ends on SIGTERM, with its parent, or with status 1
-and one last line `chip: link LINK failed: …` on standard error when it cannot go on.
+and one last line `chip: link LINK failed (CODE): …` on standard error when it cannot go on; the
+code is there where the vault had a word for it.
 """
 
 import argparse
+import contextlib
+import socket
 import sys
 from pathlib import Path
+from typing import get_args
 
 from spacegray import files
-from spacegray.chip.firmware import Firmware, Place
+from spacegray.chip import manifest
+from spacegray.chip.core import Place
+from spacegray.chip.firmware import Firmware
 from spacegray.chip.launch import FAILURE_PREFIX, LOCK_NAME, READY
 from spacegray.chip.mailbox import Loop
+from spacegray.chip.messages import Seal
+from spacegray.chip.tpm import Tpm
+from spacegray.confinement import Reach, confine
 from spacegray.errors import SpacegrayError
-from spacegray.landlock import Reach, restrict
 from spacegray.sockets import bind_unix
 
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/proc", "/dev")
@@ -33,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         ssd_program=options.ssdd,
     )
     try:
-        _run(place, birth_source=options.birth)
+        _run(place, new=options.new, tpm=_tpm(options))
     except SpacegrayError as error:
         return _fail(error)
     except OSError as error:
@@ -49,11 +57,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(error: SpacegrayError) -> int:
-    print(f"{FAILURE_PREFIX}{error.link or 'chip'} failed: {error}", file=sys.stderr)
+    code = getattr(error, "code", None)
+    word = f" ({code})" if code else ""
+    print(f"{FAILURE_PREFIX}{error.link or 'chip'} failed{word}: {error}", file=sys.stderr)
     return error.exit_status
 
 
-def _run(place: Place, *, birth_source: str | None) -> None:
+def _tpm(options: argparse.Namespace) -> Tpm | None:
+    """The host's TPM, if this chip's seal is in it; opened now, out of reach later."""
+    seal: Seal | None = options.seal
+    with contextlib.suppress(SpacegrayError):
+        seal = manifest.read(options.state).seal
+    return Tpm.connect(options.tpm, options.host_state) if seal == "tpm2" else None
+
+
+def _run(place: Place, *, new: bool, tpm: Tpm | None) -> None:
     with files.locked(files.make_private(place.state_folder) / LOCK_NAME) as free:
         if not free:
             raise SpacegrayError(
@@ -62,14 +80,12 @@ def _run(place: Place, *, birth_source: str | None) -> None:
                 "stop that workstation first",
                 link="chip",
             )
-        _confine(place)
+        _confine(place, host_state=None if tpm is None else tpm.host_state)
         loop = Loop()
         loop.stop_on_signals()
-        firmware = Firmware(place, loop)
+        firmware = Firmware(place, loop, tpm)
         try:
-            if birth_source is not None:
-                firmware.birth(birth_source)
-            else:
+            if not new:
                 firmware.open()
             _serve(place, loop, firmware)
         finally:
@@ -88,8 +104,11 @@ def _serve(place: Place, loop: Loop, firmware: Firmware) -> None:
             mailbox.unlink(missing_ok=True)
 
 
-def _confine(place: Place) -> None:
-    """Leave this process and all it starts only the files of this chip."""
+def _confine(place: Place, *, host_state: Path | None) -> None:
+    """Leave this process and all it starts only the files of this chip.
+
+    `host_state`: the map of the host's TPM, for the vault of a chip that is sealed with it.
+    """
     ours = Path(__file__).resolve().parents[2]
     read = (
         *map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix)),
@@ -99,9 +118,15 @@ def _confine(place: Place) -> None:
         place.firmware,
         place.template,
     )
-    write = (place.state_folder, place.folder, files.make_private(place.run), Path("/dev/null"))
+    write = (
+        place.state_folder,
+        place.folder,
+        files.make_private(place.run),
+        Path("/dev/null"),
+        *([files.make_private(host_state)] if host_state else []),
+    )
     try:
-        restrict(Reach(read=read, write=write))
+        confine(Reach(read, write, sockets=(socket.AF_UNIX,), processes=True, modes=True))
     except OSError as error:
         raise SpacegrayError(
             "confining the chip", error, "see `spacegray doctor`", link="chip"
@@ -115,11 +140,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.add_argument(option, required=True, type=Path)
     for program in ("--vaultd", "--ssdd"):
         parser.add_argument(program, required=True, type=Path)
-    parser.add_argument(
-        "--birth",
-        metavar="SOURCE",
-        help="make the chip first; SOURCE says where the firmware image is from",
-    )
+    for option in ("--tpm", "--host-state"):
+        parser.add_argument(option, required=True, type=Path)
+    parser.add_argument("--new", action="store_true", help="open nothing")
+    parser.add_argument("--seal", choices=get_args(Seal), help="what is to seal a new chip")
     return parser.parse_args(arguments)
 
 

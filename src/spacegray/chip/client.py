@@ -5,6 +5,7 @@ Trusts the chip, but not that it still runs: everything it says is checked for i
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from spacegray.chip.controller import Opened, Verified
-from spacegray.chip.messages import Front, decode_map, encode_map
+from spacegray.chip.messages import Front, Mode, Seal, With, decode_map, encode_map
+from spacegray.chip.modules import Module
+from spacegray.chip.refusal import BUSY, ChipRefusalError
 from spacegray.chip.ssd import Health
 from spacegray.errors import SpacegrayError
 from spacegray.links import LinkEvent
@@ -21,6 +24,8 @@ from spacegray.sockets import PeerError, close_all, connect_unix, receive_messag
 
 ANSWER_SECONDS: Final = 180.0
 """Longer than the longest thing a chip does (making or closing a disk on a slow host)."""
+BUSY_SECONDS: Final = 0.1
+"""How soon a chip that has too many messages is asked again."""
 
 _Kind = TypeVar("_Kind")
 
@@ -50,15 +55,35 @@ class Start:
         self.firmware = self.variables = self.disk = -1
 
 
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure says of itself."""
+
+    receipt: bytes
+    """Signed (COSE_Sign1): what was destroyed, where it lay, how surely."""
+    milliseconds: float
+    """From the chip's reading of the message until the keys were gone."""
+    modules: list[Module]
+    """The modules as they lay then; what is in them is noise."""
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """A chip in a new life: its ECID, which stays, and the receipt for all that was."""
+
+    ecid: str
+    receipt: bytes
+
+
 class ChipClient:
     """One connection to a chip's mailbox; a context manager.
 
     Every method raises SpacegrayError, whose `link` names what broke, when the chip refuses
-    or is gone.
+    (ChipRefusalError, with the protocol's `code`) or is gone. Secrets are given as descriptors
+    (a regular file, or the reading end of a pipe whose writer is done) and stay the caller's.
     """
 
     def __init__(self, mailbox: Path, *, timeout_seconds: float = ANSWER_SECONDS) -> None:
         """Connect to the chip that listens at `mailbox`."""
+        self._timeout_seconds = timeout_seconds
         try:
             self._connection = connect_unix(mailbox, timeout_seconds=timeout_seconds)
         except OSError as error:
@@ -73,6 +98,108 @@ class ChipClient:
     def close(self) -> None:
         """Hang up; the chip and a disk it serves go on."""
         self._connection.close()
+
+    def birth(self, source: str, seal: Seal = "keyfile", passphrase: int | None = None) -> str:
+        """Make the chip; returns its ECID.
+
+        `source` says where the firmware image in the workstation's folder came from
+        (`host.OvmfFiles.source`). `passphrase` is wanted for that seal.
+        """
+        request = {"op": "birth", "source": source, "seal": seal}
+        return self._ecid(request, _given(passphrase))
+
+    def adopt_bundle(
+        self,
+        bundle: int,
+        recovery_key: int,
+        *,
+        source: str,
+        seal: Seal = "keyfile",
+        passphrase: int | None = None,
+    ) -> str:
+        """Make the chip as one that takes over the disk of a bundle; returns its ECID.
+
+        The disk is to be opened once with `adopt` then.
+        """
+        request = {"op": "adopt_bundle", "source": source, "seal": seal}
+        return self._ecid(request, (bundle, recovery_key, *_given(passphrase)))
+
+    def unseal(self, passphrase: int) -> None:
+        """Open a chip that `needs` its passphrase."""
+        self._ask({"op": "unseal"}, (passphrase,))
+
+    def unlock(self, secret: int, *, with_: With = "password", mode: Mode = "normal") -> None:
+        """Check a secret and have the disk's key with it.
+
+        Refused `wrong`, `wait` or `disabled`, the error says what is left and how long to wait.
+        """
+        self._ask({"op": "unlock", "with": with_, "mode": mode}, (secret,))
+
+    def set_password(self, new: int) -> None:
+        """Have a password where there is none."""
+        self._ask({"op": "set_password"}, (new,))
+
+    def change_password(
+        self, proof: int, new: int, *, with_: With = "password", mode: Mode = "normal"
+    ) -> None:
+        """Have another password; `proof` is refused as by `unlock`."""
+        self._ask({"op": "change_password", "with": with_, "mode": mode}, (proof, new))
+
+    def remove_password(
+        self, proof: int, *, with_: With = "password", mode: Mode = "normal"
+    ) -> None:
+        """Have no password any more; `proof` is refused as by `unlock`."""
+        self._ask({"op": "remove_password", "with": with_, "mode": mode}, (proof,))
+
+    def make_recovery_key(
+        self,
+        out: int,
+        proof: int | None = None,
+        *,
+        with_: With = "password",
+        mode: Mode = "normal",
+    ) -> None:
+        """Make a recovery key in place of any other and write it, one line, into the pipe `out`.
+
+        `proof` is wanted where there is a password, and is refused as by `unlock`.
+        """
+        request = {"op": "make_recovery_key", "with": with_, "mode": mode}
+        self._ask(request, (out, *_given(proof)))
+
+    def authorise_rollback(
+        self, proof: int | None = None, *, with_: With = "password", mode: Mode = "normal"
+    ) -> None:
+        """Let the disk be opened with `adopt`, once.
+
+        `proof` is wanted where there is a password or recovery key; refused as by `unlock`.
+        """
+        request = {"op": "authorise_rollback", "with": with_, "mode": mode}
+        self._ask(request, _given(proof))
+
+    def export_recovery(self) -> bytes:
+        """What a new chip needs to take over the disk, encrypted under the recovery key."""
+        return _convert(self._ask({"op": "export_recovery"})[0].get("bundle"), bytes)
+
+    def erase(self) -> Erased:
+        """Destroy every key to the disk, whatever state it is in; nothing of it is left."""
+        return _convert(self._ask({"op": "erase"})[0], Erased)
+
+    def restore(self, source: str | None = None) -> Restored:
+        """Erase, and begin a new life under new boot keys.
+
+        With a `source` the firmware that is in the workstation's folder now is trusted.
+        """
+        request = {"op": "restore"} | ({"source": source} if source is not None else {})
+        return _convert(self._ask(request)[0], Restored)
+
+    def attest(self, nonce: bytes) -> bytes:
+        """A statement about the chip, signed (COSE_Sign1), with the asker's `nonce` in it."""
+        reply, _ = self._ask({"op": "attest", "nonce": nonce})
+        return _convert(reply.get("statement"), bytes)
+
+    def destroy(self) -> None:
+        """Destroy the chip, opened or not; nothing can be read again."""
+        self._ask({"op": "destroy"})
 
     def show(self) -> dict[str, Any]:
         """Who the chip is: docs/chip-protocol.md lists the fields."""
@@ -104,24 +231,28 @@ class ChipClient:
         """Make a new empty disk under a new key in place of whatever there is."""
         self._ask({"op": "erase_disk", "size_bytes": size_bytes})
 
-    def open_disk(self, front: Front, *, strict: bool = False) -> socket.socket:
+    def open_disk(
+        self, front: Front, *, strict: bool = False, adopt: bool = False
+    ) -> socket.socket:
         """Have the disk served; the returned connection is the only one to it.
 
-        `strict`: every flush is anchored. Call `close_disk` when done, after having closed the
-        connection.
+        `strict`: every flush is anchored. `adopt`: in whatever state it is, which needs to have
+        been authorised. Call `close_disk` when done, after having closed the connection.
         """
-        request = {"op": "open_disk", "front": front, "strict": strict}
+        request = {"op": "open_disk", "front": front, "strict": strict, "adopt": adopt}
         _, descriptors = self._ask(request, expected=1)
         return socket.socket(fileno=descriptors[0])
 
-    def serve_disk(self, listener: socket.socket, front: Front = "nbd") -> Opened:
+    def serve_disk(
+        self, listener: socket.socket, front: Front = "nbd", *, adopt: bool = False
+    ) -> Opened:
         """Have the disk served to everyone who connects to `listener`, until `close_disk`."""
-        request = {"op": "open_disk", "front": front}
+        request = {"op": "open_disk", "front": front, "adopt": adopt}
         return _convert(self._ask(request, (listener.fileno(),))[0], Opened)
 
-    def check_disk(self) -> Opened:
+    def check_disk(self, *, adopt: bool = False) -> Opened:
         """Open the disk without serving it, for `disk_health` and `verify_disk`."""
-        return _convert(self._ask({"op": "open_disk"})[0], Opened)
+        return _convert(self._ask({"op": "open_disk", "adopt": adopt})[0], Opened)
 
     def disk_health(self) -> Health:
         """How the disk is."""
@@ -150,8 +281,24 @@ class ChipClient:
             raise
         return Start(links, version, *descriptors)
 
+    def _ecid(self, request: dict[str, Any], descriptors: Sequence[int] = ()) -> str:
+        return _convert(self._ask(request, descriptors)[0].get("ecid"), str)
+
     def _ask(
         self, request: dict[str, Any], descriptors: Sequence[int] = (), *, expected: int = 0
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Ask until the chip is not busy; returns the reply and the descriptors it brought."""
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            try:
+                return self._ask_once(request, descriptors, expected)
+            except ChipRefusalError as refusal:
+                if refusal.code != BUSY or time.monotonic() >= deadline:
+                    raise
+            time.sleep(BUSY_SECONDS)
+
+    def _ask_once(
+        self, request: dict[str, Any], descriptors: Sequence[int], expected: int
     ) -> tuple[dict[str, Any], list[int]]:
         try:
             send_message(self._connection, encode_map(request), descriptors)
@@ -178,15 +325,32 @@ class ChipClient:
         return reply, received
 
 
-def _refusal(reply: dict[str, Any]) -> SpacegrayError:
-    words = [str(reply.get(name, "?")) for name in ("doing", "stopped_by", "next_step")]
-    link = reply.get("link")
-    return SpacegrayError(*words, link=link if isinstance(link, str) else None)
+def _given(descriptor: int | None) -> tuple[int, ...]:
+    return () if descriptor is None else (descriptor,)
+
+
+def _refusal(reply: dict[str, Any]) -> ChipRefusalError:
+    doing, stopped_by, next_step = (
+        str(reply.get(name, "?")) for name in ("doing", "stopped_by", "next_step")
+    )
+    return ChipRefusalError(
+        doing,
+        stopped_by,
+        next_step,
+        code=_plain(reply.get("code"), str),
+        link=_plain(reply.get("link"), str),
+        left=_plain(reply.get("left"), int),
+        wait_seconds=_plain(reply.get("wait_seconds"), int),
+    )
+
+
+def _plain(value: object, kind: type[_Kind]) -> _Kind | None:
+    return value if isinstance(value, kind) else None
 
 
 def _convert(value: object, kind: type[_Kind]) -> _Kind:
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise _gone(f"a broken answer: {error}") from None
 

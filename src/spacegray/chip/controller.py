@@ -28,20 +28,26 @@ STOP_SECONDS: Final = 30.0
 """What a closing disk may take to write out what it holds before it is killed."""
 EXIT_SECONDS: Final = 5.0
 """What it may take to end when nothing is open any more."""
+KILL_SECONDS: Final = 0.03
+"""What a killed one is waited for: it is gone in a millisecond, or held up by the host's disk."""
 END_SECONDS: Final = 0.5
 """What a controller that hung up gets to end, so that the error can say how it did."""
 
 _BOTH: Final = 2
 _RESTORE: Final = "or `erase`, then `import` a copy"
+_PROOF: Final = "it asks for the password or recovery key"
 
 _Kind = TypeVar("_Kind")
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """An open disk; `recovered`: it had not been closed, so that its log was followed."""
+    """An open disk."""
 
     capacity_bytes: int
     recovered: bool
+    """It had not been closed, so that its log was followed."""
+    incomplete: bool
+    """It was adopted without all of its newest state, because that is damaged."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +86,10 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 class ControllerRefusalError(SpacegrayError):
     """The controller answered, and said no; `code` is the protocol's word."""
 
-    def __init__(self, doing: str, code: str, detail: str, module: object) -> None:
+    def __init__(self, doing: str, code: str, detail: str, module: object, name: str) -> None:
+        """`name` is the workstation's, for the command that helps."""
         self.code = code
-        super().__init__(doing, *_explain(code, detail, module), link="disk")
+        super().__init__(doing, *_explain(code, detail, module, name), link="disk")
 
 
 class Controller:
@@ -92,6 +99,7 @@ class Controller:
         self,
         program: Path,
         *,
+        name: str,
         modules: Sequence[int],
         vault: int,
         watcher: Watcher,
@@ -99,8 +107,9 @@ class Controller:
     ) -> None:
         """Start `program` on the two modules' descriptors and its link to the vault.
 
-        Raises SpacegrayError when it cannot be started.
+        `name` is the workstation's, for errors. Raises SpacegrayError when it cannot be started.
         """
+        self._name = name
         self._opened = False
         self._link, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         words: list[str | Path] = [program, "--link-fd", str(far_end.fileno())]
@@ -138,9 +147,13 @@ class Controller:
         """Erase both modules and make a new empty disk of them."""
         self._ask(doing, {"op": "format", "capacity_bytes": capacity_bytes})
 
-    def open(self, doing: str, *, strict: bool) -> Opened:
-        """Check and open the disk; `strict`: every flush is anchored."""
-        opened = _convert(doing, self._ask(doing, {"op": "open", "strict": strict}), Opened)
+    def open(self, doing: str, *, strict: bool, adopt: bool) -> Opened:
+        """Check and open the disk; `strict`: every flush is anchored.
+
+        `adopt`: in whatever state the modules are, which is this chip's from then on.
+        """
+        request = {"op": "open", "strict": strict, "adopt": adopt}
+        opened = _convert(doing, self._ask(doing, request), Opened)
         self._opened = True
         return opened
 
@@ -156,6 +169,11 @@ class Controller:
         """Read and authenticate the blocks in use among `count` from `block` on."""
         reply = self._ask(doing, {"op": "verify", "block": block, "count": count})
         return _convert(doing, reply, Verified)
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing: to the disk a power cut. Never raises."""
+        self._part.kill(patience_seconds=KILL_SECONDS)
+        self._link.close()
 
     def stop(self) -> str:
         """Close the disk and end it; returns what went wrong, or nothing. Never raises."""
@@ -194,7 +212,7 @@ class Controller:
             ) from None
         if reply.pop("ok", None) is not True:
             code, detail = str(reply.get("error")), str(reply.get("detail"))
-            raise ControllerRefusalError(doing, code, detail, reply.get("module"))
+            raise ControllerRefusalError(doing, code, detail, reply.get("module"), self._name)
         return reply
 
 
@@ -208,8 +226,9 @@ def listens(descriptor: int) -> bool:
     return kind == (socket.AF_UNIX, socket.SOCK_STREAM) and listening == 1
 
 
-def _explain(code: str, detail: str, module: object) -> tuple[str, str]:
+def _explain(code: str, detail: str, module: object, name: str) -> tuple[str, str]:
     """What stopped it and what to do next, from the controller's refusal."""
+    accept = f"`spacegray ssd accept {name}`"
     if module == _BOTH:
         which, them = f"both modules ({' and '.join(NAMES)}) are", "them"
     else:
@@ -230,7 +249,17 @@ def _explain(code: str, detail: str, module: object) -> tuple[str, str]:
         case "stale":
             return (
                 f"{which} older than the chip remembers",
-                f"put the newest back, {_RESTORE}",
+                f"{accept} accepts this older state ({_PROOF}), or put the newest modules back",
+            )
+        case "adopted":
+            return (
+                f"{which} adopted since, by another chip, or by an adoption that was cut short",
+                f"put this workstation's own back, or {accept} takes {them} over ({_PROOF})",
+            )
+        case "unauthorised":
+            return (
+                "the vault has not allowed an adoption",
+                f"{accept} asks for what it needs",
             )
         case "damaged":
             # "module 0: damaged (what of it)"

@@ -10,11 +10,13 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spacegray import files
 from spacegray.errors import SpacegrayError
-from spacegray.host import OvmfFiles
+
+if TYPE_CHECKING:  # The chip's own process starts sooner without it.
+    from spacegray.host import OvmfFiles
 
 IMAGE_LIMIT_BYTES: Final = 64 * 1024**2
 FIRMWARE_NAME: Final = "firmware.fd"
@@ -25,7 +27,7 @@ _FROZEN: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | 
 _FIXED_SIZE: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-def copy_firmware(ovmf: OvmfFiles, folder: Path) -> tuple[Path, Path]:
+def copy_firmware(ovmf: "OvmfFiles", folder: Path) -> tuple[Path, Path]:
     """Copy the host's firmware and variable template into the workstation's `folder`, durably.
 
     A host that upgrades its package later does not touch what the chip remembers. Returns

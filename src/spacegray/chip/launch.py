@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Final, Self
 
 from spacegray import files, process
+from spacegray.chip import tpm as tpms
 from spacegray.chip.client import ChipClient
 from spacegray.chip.controller import PROGRAM_NAME
 from spacegray.chip.images import FIRMWARE_NAME, TEMPLATE_NAME
+from spacegray.chip.messages import Seal
+from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.paths import WorkstationPaths
 
@@ -30,8 +33,13 @@ VAULT_NAME: Final = "vaultd"
 VAULT_VARIABLE: Final = "SPACEGRAY_VAULTD"
 SSD_VARIABLE: Final = "SPACEGRAY_SSDD"
 
-_FAILURE = re.compile(rf"{FAILURE_PREFIX}([a-z]+) failed: (.*?): (.*); (.*)")
+_FAILURE = re.compile(rf"{FAILURE_PREFIX}([a-z]+) failed(?: \(([a-z_]+)\))?: (.*?): (.*); (.*)")
 _FAILURE_TAIL_BYTES = 4096
+
+
+def tpm_place() -> Path:
+    """Where this host's TPM is: SPACEGRAY_TPM (a device or a unix socket), else the kernel's."""
+    return tpms.place()
 
 
 def find_vaultd() -> Path:
@@ -98,8 +106,8 @@ class ChipProcess:
         lines = self._said().splitlines()
         for line in reversed(lines):
             if match := _FAILURE.fullmatch(line):
-                link, *words = match.groups()
-                return SpacegrayError(*words, link=link)
+                link, code, *words = match.groups()
+                return ChipRefusalError(*words, code=code, link=link)
         status = self.process.returncode
         last = lines[-1] if lines else ""
         return SpacegrayError(
@@ -134,7 +142,9 @@ class ChipProcess:
 def launch(
     paths: WorkstationPaths,
     *,
-    birth_source: str | None = None,
+    new: bool = False,
+    seal: Seal = "keyfile",
+    tpm: Path | None = None,
     vaultd: Path | None = None,
     ssdd: Path | None = None,
     log: Path | None = None,
@@ -142,10 +152,12 @@ def launch(
 ) -> ChipProcess:
     """Start the chip of a workstation and wait until its mailbox listens.
 
-    `birth_source` makes the chip first and says where the firmware image in the workstation's
-    folder came from (`host.OvmfFiles.source`). What the chip says on standard error goes to the
-    end of `log`. Call it from a thread that lives as long as the chip is to: the kernel ends
-    the chip together with that thread. Raises SpacegrayError with the chip's own words.
+    With `new` nothing is opened: for a birth under `seal`, and to destroy whatever there is.
+    Otherwise it opens, and waits sealed where it needs its passphrase. `tpm`: where this host's
+    TPM is, which counts only for that seal; SPACEGRAY_TPM or the kernel's where it is not said.
+    What the chip says on standard error goes to the end of `log`. Call it from a thread that
+    lives as long as the chip is to: the kernel ends the chip together with that thread. Raises
+    SpacegrayError with the chip's own words, as ChipRefusalError where there is a code.
     """
     command = [
         sys.executable,
@@ -159,9 +171,11 @@ def launch(
         f"--vars-template={paths.folder / TEMPLATE_NAME}",
         f"--vaultd={vaultd or find_vaultd()}",
         f"--ssdd={ssdd or find_ssdd()}",
+        f"--tpm={tpm or tpms.place()}",
+        f"--host-state={paths.host_state}",
     ]
-    if birth_source is not None:
-        command.append(f"--birth={birth_source}")
+    if new:
+        command += ["--new", f"--seal={seal}"]
     diagnostics = _open_log(log)
     try:
         said_before = os.fstat(diagnostics).st_size

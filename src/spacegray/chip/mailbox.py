@@ -2,7 +2,8 @@
 
 Invariants: only the chip's own user is heard (SO_PEERCRED); no message stops or blocks the
 chip, however broken, slow or many; each descriptor that comes in is closed again. One thread,
-one request at a time; whoever does not read its answers is dropped.
+one request at a time, one of each connection in turn; whoever does not read its answers is
+dropped.
 """
 
 import array
@@ -18,8 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from spacegray.chip.firmware import Reply
+from spacegray.chip import messages
+from spacegray.chip.core import Reply
+from spacegray.chip.limits import Limits, Peer
 from spacegray.chip.messages import Request, encode_map, parse_request
+from spacegray.chip.refusal import BUSY, ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.sockets import (
     DESCRIPTOR_LIMIT,
@@ -33,6 +37,21 @@ CONNECTION_LIMIT: Final = 16
 MESSAGE_SECONDS: Final = 10.0
 """How long a message may take to arrive, from its first byte on."""
 
+COSTLY: Final = (
+    messages.Birth,
+    messages.AdoptBundle,
+    messages.Unseal,
+    messages.Unlock,
+    messages.SetPassword,
+    messages.ChangePassword,
+    messages.RemovePassword,
+    messages.MakeRecoveryKey,
+    messages.AuthoriseRollback,
+    messages.Restore,
+    messages.SignImage,
+)
+"""Requests that take the vault long, or wear out what it writes to; see `limits`."""
+
 _PREFIX = struct.Struct(">I")
 _READ_BYTES = 16 * 1024
 
@@ -41,10 +60,18 @@ Answer = Callable[[Request, list[int]], Reply]
 
 @dataclass
 class _Connection:
+    """One client. `received` begins with the next message, of which all or a part is there."""
+
     socket: socket.socket
+    peer: Peer
     received: bytearray = field(default_factory=bytearray)
     descriptors: list[int] = field(default_factory=list)
     since: float = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a whole message to answer, or one that cannot be."""
+        return _message_end(self.received) <= len(self.received)
 
     def close(self) -> None:
         close_all(self.descriptors)
@@ -58,6 +85,7 @@ class Loop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._connections: dict[int, _Connection] = {}
+        self._limits = Limits()
         self._stopping = False
 
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
@@ -90,6 +118,7 @@ class Loop:
                 # What came before it in this round may have closed it.
                 if self._selector.get_map().get(key.fd) == key:
                     key.data()
+            self._take_turns()
             self._drop_slow()
         for connection in list(self._connections.values()):
             self._drop(connection)
@@ -107,12 +136,14 @@ class Loop:
             accepted.close()
             return
         accepted.setblocking(False)
-        connection = _Connection(accepted)
+        connection = _Connection(accepted, self._limits.peer())
         self._connections[accepted.fileno()] = connection
         self.watch(accepted.fileno(), lambda: self._hear(connection))
 
     def _hear(self, connection: _Connection) -> None:
-        """Take in what has arrived; answer each message that is complete."""
+        """Take in what has arrived, unless what came before is still to be answered."""
+        if connection.ready:
+            return
         try:
             data, descriptors, flags, _ = socket.recv_fds(
                 connection.socket, _READ_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
@@ -125,29 +156,45 @@ class Loop:
         connection.descriptors += descriptors
         if not data:
             self._drop(connection)
-            return
-        if not connection.received:
-            connection.since = time.monotonic()
-        connection.received += data
+        elif flags & socket.MSG_CTRUNC or len(connection.descriptors) > DESCRIPTOR_LIMIT:
+            self._end(connection, PeerError("too many descriptors in one message"))
+        else:
+            if not connection.received:
+                connection.since = time.monotonic()
+            connection.received += data
+
+    def _take_turns(self) -> None:
+        """Answer one message of each connection that has one."""
+        for connection in list(self._connections.values()):
+            if connection.ready:
+                try:
+                    self._answer_next(connection)
+                except PeerError as error:
+                    self._end(connection, error)
+                except OSError:
+                    self._drop(connection)
+
+    def _answer_next(self, connection: _Connection) -> None:
+        payload = _take_message(connection.received)
+        connection.since = time.monotonic()  # What is left is the beginning of the next one.
+        descriptors, connection.descriptors = connection.descriptors, []
         try:
-            if flags & socket.MSG_CTRUNC or len(connection.descriptors) > DESCRIPTOR_LIMIT:
-                raise PeerError("too many descriptors in one message")
-            while (payload := _take_message(connection.received)) is not None:
-                wanted, connection.descriptors = connection.descriptors, []
-                self._reply(connection, payload, wanted)
-        except PeerError as error:
-            # Where the next message begins is unknown now.
-            with contextlib.suppress(OSError):
-                _send(connection.socket, _refusal(error), [])
-            self._drop(connection)
-        except OSError:
-            self._drop(connection)
+            if self._limits.admit(connection.peer):
+                self._reply(connection, payload, descriptors)
+            else:
+                connection.socket.sendall(_BUSY)
+        finally:
+            close_all(descriptors)
 
     def _reply(self, connection: _Connection, payload: bytes, descriptors: list[int]) -> None:
         reply = Reply()
         try:
             try:
-                reply = self._answer(parse_request(payload), descriptors)
+                request = parse_request(payload)
+                if isinstance(request, COSTLY) and not self._limits.admit_costly():
+                    connection.socket.sendall(_BUSY)
+                    return
+                reply = self._answer(request, descriptors)
                 fields = {"ok": True, **reply.fields}
             except (SpacegrayError, PeerError) as error:
                 fields = _refusal(error)
@@ -156,8 +203,13 @@ class Loop:
                 fields = _refusal(PeerError("a fault within the chip"))
             _send(connection.socket, fields, reply.descriptors)
         finally:
-            close_all(descriptors)
             close_all(reply.descriptors)
+
+    def _end(self, connection: _Connection, error: PeerError) -> None:
+        """Say why, and hang up: where the next message begins is unknown."""
+        with contextlib.suppress(OSError):
+            _send(connection.socket, _refusal(error), [])
+        self._drop(connection)
 
     def _drop(self, connection: _Connection) -> None:
         if self._connections.pop(connection.socket.fileno(), None) is not None:
@@ -165,13 +217,19 @@ class Loop:
             connection.close()
 
     def _patience_seconds(self) -> float | None:
-        begun = [each.since for each in self._connections.values() if each.received]
+        """How long nothing has to be done unless something arrives; None for ever."""
+        begun = []
+        for each in self._connections.values():
+            if each.ready:
+                return 0.0
+            if each.received:
+                begun.append(each.since)
         return max(0.0, min(begun) + MESSAGE_SECONDS - time.monotonic()) if begun else None
 
     def _drop_slow(self) -> None:
         latest = time.monotonic() - MESSAGE_SECONDS
         for connection in list(self._connections.values()):
-            if connection.received and connection.since <= latest:
+            if connection.received and not connection.ready and connection.since <= latest:
                 self._drop(connection)
 
 
@@ -179,16 +237,20 @@ def _discard(receiver: socket.socket) -> None:
     receiver.recv(_READ_BYTES)
 
 
-def _take_message(received: bytearray) -> bytes | None:
-    """Take the first message off `received`, if it is complete; raises PeerError if too long."""
+def _message_end(received: bytearray) -> int:
+    """Where the first message ends; a length over the limit ends it at once."""
     if len(received) < _PREFIX.size:
-        return None
+        return _PREFIX.size
+    (length,) = _PREFIX.unpack_from(received)
+    return _PREFIX.size + (length if length <= MESSAGE_LIMIT_BYTES else 0)
+
+
+def _take_message(received: bytearray) -> bytes:
+    """Take the first message off `received`, which has all of it; raises PeerError if too long."""
     (length,) = _PREFIX.unpack_from(received)
     if length > MESSAGE_LIMIT_BYTES:
         raise PeerError(f"a message of {length} bytes is over the limit")
-    end = _PREFIX.size + length
-    if len(received) < end:
-        return None
+    end = _message_end(received)
     payload = bytes(received[_PREFIX.size : end])
     del received[:end]
     return payload
@@ -196,8 +258,7 @@ def _take_message(received: bytearray) -> bytes | None:
 
 def _send(connection: socket.socket, fields: dict[str, Any], descriptors: list[int]) -> None:
     """Send one message without ever waiting; raises OSError when it does not fit at once."""
-    payload = encode_map(fields)
-    data = _PREFIX.pack(len(payload)) + payload
+    data = _framed(encode_map(fields))
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
     sent = connection.sendmsg([data], rights if descriptors else [])
     if sent != len(data):
@@ -205,17 +266,39 @@ def _send(connection: socket.socket, fields: dict[str, Any], descriptors: list[i
 
 
 def _refusal(error: SpacegrayError | PeerError) -> dict[str, Any]:
-    if isinstance(error, SpacegrayError):
-        fields = {
-            "ok": False,
-            "doing": error.doing,
-            "stopped_by": error.stopped_by,
-            "next_step": error.next_step,
-        }
-        return fields | ({"link": error.link} if error.link else {})
-    return {
+    if isinstance(error, PeerError):
+        error = SpacegrayError(
+            "reading a message to the chip",
+            error,
+            "docs/chip-protocol.md lists what it understands",
+        )
+    fields: dict[str, Any] = {
         "ok": False,
-        "doing": "reading a message to the chip",
-        "stopped_by": str(error),
-        "next_step": "docs/chip-protocol.md lists what it understands",
+        "doing": error.doing,
+        "stopped_by": error.stopped_by,
+        "next_step": error.next_step,
     }
+    for name in ("link", "code", "left", "wait_seconds"):
+        if (value := getattr(error, name, None)) is not None:
+            fields[name] = value
+    return fields
+
+
+def _framed(payload: bytes) -> bytes:
+    return _PREFIX.pack(len(payload)) + payload
+
+
+_BUSY: Final = _framed(
+    encode_map(
+        _refusal(
+            ChipRefusalError(
+                "reading a message to the chip",
+                "there are too many",
+                "ask again in a moment",
+                code=BUSY,
+                link=None,
+            )
+        )
+    )
+)
+"""The answer to whatever is over a limit."""

@@ -7,6 +7,7 @@ by asking now and then; of what it says on standard error only the last `TAIL_BY
 import contextlib
 import errno
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from spacegray import process
-from spacegray.landlock import Reach
+from spacegray.confinement import Reach
 
 TAIL_BYTES: Final = 4096
 _READ_BYTES: Final = 4096
@@ -104,6 +105,19 @@ class Part:
         self._pidfd = self._diagnostics = -1
         return status
 
+    def kill(self, *, patience_seconds: float) -> None:
+        """End it at once (SIGKILL) and report nothing; it is waited for no longer than that.
+
+        One that waits for the host's disk just then ends as soon as that has answered; the loop
+        buries it.
+        """
+        self._ended = _ended_unheard
+        if self._pidfd < 0:
+            return
+        self._child.kill()
+        if select.select([self._pidfd], [], [], patience_seconds)[0]:
+            self.stop(timeout_seconds=0)
+
     def wait(self, timeout_seconds: float) -> int | None:
         """Its exit status once it ends by itself, None when it did not in time."""
         try:
@@ -134,3 +148,7 @@ class Part:
         if descriptor >= 0:
             self._watcher.unwatch(descriptor)
             os.close(descriptor)
+
+
+def _ended_unheard(_: Part) -> None:
+    """What nobody wants to hear of."""

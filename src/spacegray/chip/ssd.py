@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from spacegray.chip.controller import Controller, Opened, Status, Verified
-from spacegray.chip.messages import Front
+from spacegray.chip.messages import AttachMode, Front
 from spacegray.chip.modules import Module, Modules
 from spacegray.chip.part import Part, Watcher
 from spacegray.errors import SpacegrayError
@@ -53,13 +53,14 @@ class Ssd:
         run: Path,
         *,
         program: Path,
-        attach: Callable[[bool], int],
+        attach: Callable[[AttachMode], int],
         watcher: Watcher,
         ended: Callable[[Part], None],
     ) -> None:
-        """`program` is the controller; `attach(new_key)` gives a descriptor of a link to the vault.
+        """`program` is the controller; `attach(mode)` gives a descriptor of a link to the vault.
 
-        `ended` hears of a controller's death. Nothing is started yet.
+        `folder` has the workstation's name; `ended` hears of a controller's death. Nothing is
+        started yet.
         """
         self.modules = Modules(folder)
         self._run = run
@@ -94,16 +95,18 @@ class Ssd:
         """
         self._format(f"erasing the disk in {self.modules.folder}", capacity_bytes)
 
-    def open(self, *, strict: bool = False) -> Opened:
+    def open(self, *, strict: bool = False, adopt: bool = False) -> Opened:
         """Check and open the disk, for `verify`, `health` and `serve`.
 
+        `adopt`: in the newest state that the modules have themselves, if the vault allows it.
         Raises SpacegrayError when it is open already, here or elsewhere, or does not open: the
-        error names the module that is missing, foreign, exchanged, stale or damaged.
+        error names the module that is missing, foreign, exchanged, stale, adopted by another chip
+        or damaged.
         """
-        doing = f"opening the disk in {self.modules.folder}"
-        controller = self._launch(doing, new_key=False)
+        doing = f"{'adopting' if adopt else 'opening'} the disk in {self.modules.folder}"
+        controller = self._launch(doing, "adopt" if adopt else "open")
         try:
-            opened = controller.open(doing, strict=strict)
+            opened = controller.open(doing, strict=strict, adopt=adopt)
         except BaseException:
             controller.stop()
             raise
@@ -192,6 +195,16 @@ class Ssd:
             if block >= end or len(bad) >= BAD_LIMIT or time.monotonic() > deadline:
                 return Verified(next=block, checked=checked, bad=bad)
 
+    def kill(self) -> None:
+        """End the controller at once, whatever it is doing: to the disk a power cut.
+
+        Harmless when none runs; nothing is reported, and a failure is forgotten. Never raises.
+        """
+        controller, self._controller = self._controller, None
+        self._front, self._failure = None, ""
+        if controller is not None:
+            controller.kill()
+
     def stop(self) -> None:
         """Close the disk; what was written is then durable, and all fronts have ended.
 
@@ -210,7 +223,7 @@ class Ssd:
             )
 
     def _format(self, doing: str, capacity_bytes: int) -> None:
-        controller = self._launch(doing, new_key=True)
+        controller = self._launch(doing, "format")
         try:
             controller.format(doing, capacity_bytes)
         except BaseException:
@@ -219,18 +232,19 @@ class Ssd:
         if trouble := controller.stop():
             raise SpacegrayError(doing, trouble, "see `logs`, then try again", link="disk")
 
-    def _launch(self, doing: str, *, new_key: bool) -> Controller:
+    def _launch(self, doing: str, mode: AttachMode) -> Controller:
         """A controller with both modules and a link to the vault; it has nothing open yet."""
         if self._controller is not None:
             raise SpacegrayError(doing, "it is in use", "stop the workstation first", link="disk")
         self._failure = ""
         with contextlib.ExitStack() as ours:
-            modules = ours.enter_context(self.modules.held(doing, make=new_key))
+            modules = ours.enter_context(self.modules.held(doing, make=mode == "format"))
             # Only now: from here on what lies on the modules is lost, where the key is new.
-            link = socket.socket(fileno=self._attach(new_key))
+            link = socket.socket(fileno=self._attach(mode))
             ours.callback(link.close)
             return Controller(
                 self._program,
+                name=self.modules.folder.name,
                 modules=modules,
                 vault=link.fileno(),
                 watcher=self._watcher,

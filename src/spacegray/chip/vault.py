@@ -2,49 +2,108 @@
 
 One CBOR map per packet on a SOCK_SEQPACKET pair, docs/vault-protocol.md. No key ever comes
 back over this link: the volume key goes over a pair of its own from the vault to the SSD's
-controller, and no end of that pair stays here. Signatures and certificates are public.
+controller, and no end of that pair stays here. Secrets of people are descriptors that are passed
+on and never read. Signatures, certificates, statements and bundles are public.
 """
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from spacegray import files
+from spacegray.chip.messages import AttachMode, Mode, Seal, With
 from spacegray.chip.packets import exchange
 from spacegray.chip.part import Part, Watcher
+from spacegray.chip.refusal import ChipRefusalError
+from spacegray.chip.tpm import Tpm
 from spacegray.errors import SpacegrayError
-from spacegray.sockets import PeerError
+from spacegray.sockets import PeerError, close_all
 
-ANSWER_SECONDS: Final = 30.0
-"""Longer than an RSA key takes to make on a slow host."""
+ANSWER_SECONDS: Final = 60.0
+"""Longer than keys take to make on a slow host, and than a slow TPM takes for a boundary."""
 STOP_SECONDS: Final = 2.0
 END_SECONDS: Final = 0.5
 """What a vault that hung up gets to end, so that the error can say how it did."""
+BUNDLE_LIMIT_BYTES: Final = 32 * 1024
+BUDGETS: Final = ("password", "recovery", "recovery_key")
+"""What is counted apart: the password, the same in recovery, the recovery key."""
 
 _ECID_LIMIT: Final = 2**64
-_HELP: Final = {
-    "unborn": "create the workstation again, or put its state folder back",
-    "sealed": "put the chip's state folder back as it was; without its sealing key the disk "
-    "cannot be opened",
-    "corrupt": "put the chip's state folder back from a backup",
-    "attached": "stop what uses the disk, then try again",
-    "exists": "choose another name, or delete that workstation first",
+_BUNDLE: Final = "or make a new chip with `import --recovery`"
+WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "unborn": (
+        "this chip was never born, or was destroyed",
+        "create the workstation again, or put its state folder back",
+    ),
+    "exists": ("it exists already", "choose another name, or delete that workstation first"),
+    "sealed": (
+        "its sealing key is missing, or another chip's",
+        f"put the chip's state folder back as it was, {_BUNDLE}",
+    ),
+    "corrupt": (
+        "its store is damaged",
+        f"put the chip's state folder back from a backup, {_BUNDLE}",
+    ),
+    "put_back": (
+        "the chip's state folder, or a part of it, is older than the chip remembers",
+        f"put the newest back, give the recovery key, {_BUNDLE}",
+    ),
+    "tpm": (
+        "the host's TPM does not do its part",
+        f"see to it (`doctor`; SPACEGRAY_TPM names another), {_BUNDLE}",
+    ),
+    "storage": (
+        "the host does not keep what the vault writes",
+        "make room on the disk under the chip's state folder, or see to that disk",
+    ),
+    "locked": (
+        "the vault has closed, as it cannot know whether its last write was kept",
+        "see to the host's disk, then start the workstation again",
+    ),
+    "attached": ("the disk is in use", "stop what uses it, then try again"),
+    "passphrase": ("it needs the passphrase", "give the passphrase of this chip"),
+    "password": (
+        "the chip is locked",
+        "unlock it with the password or the recovery key",
+    ),
+    "absent": ("there is no such secret to check", "`password set` or `recovery-key` makes one"),
+    "secret": (
+        "no usable secret was given",
+        "give one line of 1 to 1024 bytes, in a file or a pipe whose writer is done",
+    ),
+    "unauthorised": ("its owner has not authorised that", "`ssd accept` asks the owner first"),
 }
+"""What stopped it and what to do, for the refusals a user can act upon."""
+_PLAIN: Final = (
+    "unborn",
+    "exists",
+    "locked",
+    "attached",
+    "passphrase",
+    "password",
+    "absent",
+    "unauthorised",
+)
+"""Refusals whose details say nothing more."""
+_ON_THE_HOST: Final = ("tpm", "storage")
+"""Refusals of which the vault's last line on standard error says more."""
+
+_Kind = TypeVar("_Kind")
 
 
-class VaultRefusalError(SpacegrayError):
+class VaultRefusalError(ChipRefusalError):
     """The vault answered, and said no; `code` is the protocol's word."""
 
     def __init__(self, doing: str, code: str, detail: str) -> None:
-        self.code = code
-        super().__init__(
-            doing,
-            f"the vault refused ({code}: {detail})",
-            _HELP.get(code, "see `logs`"),
-            link="chip",
-        )
+        stopped_by, next_step = WORDS.get(code, (f"the vault refused ({code})", "see `logs`"))
+        if code not in _PLAIN:
+            stopped_by = f"{stopped_by}: {detail}"
+        super().__init__(doing, stopped_by, next_step, code=code)
 
 
 @dataclass(frozen=True)
@@ -58,6 +117,37 @@ class Identity:
     db: bytes
 
 
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """The tries of one kind: wrong ones, those left, and when the next is looked at."""
+
+    failures: int
+    left: int
+    wait_seconds: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How an open vault is; `life` is `in use`, `locked out` or `erased`.
+
+    `put_back`: a part of the state folder is older than the rest. `adopting`: the disk has to be
+    opened with `adopt` first, which is authorised.
+    """
+
+    ecid: int
+    life: str
+    lives: int
+    seal: Seal
+    root: str
+    password: bool
+    recovery_key: bool
+    unlocked: bool
+    rollbacks: int
+    boundaries: int
+    policy: str
+    put_back: bool
+    adopting: bool
+    attempts: dict[str, Budget]
+
+
 class Vault:
     """A running vault of one chip."""
 
@@ -66,18 +156,29 @@ class Vault:
         program: Path,
         state_folder: Path,
         *,
+        tpm: Tpm | None = None,
         watcher: Watcher,
         ended: Callable[[Part], None],
     ) -> None:
-        """Start `program` on `state_folder`; raises SpacegrayError when that fails."""
+        """Start `program` on `state_folder`, with `tpm` where the seal needs one.
+
+        The TPM's descriptor is the vault's from now on. Raises SpacegrayError when that fails.
+        """
+        self._tpm_trouble = tpm.trouble if tpm is not None else ""
         self._link, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link.settimeout(ANSWER_SECONDS)
-        folder = -1
+        words: list[str | Path] = [program, "--link-fd", str(far_end.fileno())]
+        given: list[int] = []
         try:
-            folder = os.open(state_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            given.append(_folder(state_folder))
+            words += ["--state-fd", str(given[-1])]
+            if tpm is not None and (device := tpm.detach()) >= 0:
+                given.append(device)
+                given.append(_folder(files.make_private(tpm.host_state)))
+                words += ["--tpm-fd", str(device), "--host-fd", str(given[-1])]
             self._part = Part(
-                [program, "--state-fd", str(folder), "--link-fd", str(far_end.fileno())],
-                descriptors=(folder, far_end.fileno()),
+                words,
+                descriptors=(far_end.fileno(), *given),
                 reach=None,  # It confines itself, and more tightly than its parent could.
                 watcher=watcher,
                 ended=ended,
@@ -89,23 +190,35 @@ class Vault:
             ) from None
         finally:
             far_end.close()
-            if folder >= 0:
-                os.close(folder)
+            close_all(given)
 
     @property
     def pid(self) -> int:
         return self._part.pid
 
-    def birth(self) -> int:
-        """Make the keys; returns the ECID. Raises VaultRefusalError `exists`."""
-        return _ecid(self._ask("making the keys", {"op": "birth"}))
+    def birth(self, seal: Seal, passphrase: Sequence[int] = ()) -> int:
+        """Make the keys; returns the ECID. `passphrase`: its descriptor, if that is the seal.
 
-    def open(self) -> int:
-        """Unseal the keys; returns the ECID.
-
-        Raises VaultRefusalError `unborn`, `sealed` or `corrupt`.
+        Raises VaultRefusalError `exists`.
         """
-        return _ecid(self._ask("opening the vault", {"op": "open"}))
+        return _ecid(self._ask("making the keys", {"op": "birth", "seal": seal}, passphrase))
+
+    def adopt_bundle(self, seal: Seal, secrets: Sequence[int]) -> int:
+        """Make the keys, those of the disk and of the boot chain from a bundle; returns the ECID.
+
+        `secrets`: descriptors of the bundle, of the recovery key, and of the passphrase if that
+        is the seal. Raises VaultRefusalError `wrong` when bundle and key do not fit.
+        """
+        doing = "taking over the disk of another chip"
+        return _ecid(self._ask(doing, {"op": "adopt_bundle", "seal": seal}, secrets))
+
+    def open(self, passphrase: Sequence[int] = ()) -> int:
+        """Unseal the keys; returns the ECID. `passphrase` as at birth.
+
+        Raises VaultRefusalError `unborn`, `sealed`, `corrupt`, `put_back`, `tpm`, or `passphrase`
+        when that is needed or wrong.
+        """
+        return _ecid(self._ask("opening the vault", {"op": "open"}, passphrase))
 
     def identity(self) -> Identity:
         """The public keys and the certificates that the firmware is to trust."""
@@ -115,29 +228,108 @@ class Vault:
             *(_bytes(reply, name) for name in ("identity_public_key", "pk", "kek", "db")),
         )
 
+    def status(self) -> Status:
+        """How it is, now."""
+        reply = self._ask("asking the vault how it is", {"op": "status"})
+        attempts = {
+            name: {
+                field: reply.get(f"{name}_{field}")
+                for field in ("failures", "left", "wait_seconds")
+            }
+            for name in BUDGETS
+        }
+        try:
+            return msgspec.convert(reply | {"attempts": attempts}, Status)
+        except msgspec.ValidationError:
+            raise _broken("status") from None
+
+    def unlock(self, with_: With, mode: Mode, secret: int) -> None:
+        """Check a secret and have the disk's key with it.
+
+        Raises VaultRefusalError `wrong` (a try was charged), `wait`, `disabled`, `absent`.
+        """
+        self._prove("unlock", f"checking the {with_.replace('_', ' ')}", with_, mode, (secret,))
+
+    def set_password(self, new: int) -> None:
+        """Have a password; raises VaultRefusalError `exists` where there is one."""
+        self._ask("setting the password", {"op": "set_password"}, (new,))
+
+    def change_password(self, with_: With, mode: Mode, proof: int, new: int) -> None:
+        """Have another password; refused like `unlock`."""
+        self._prove("change_password", "changing the password", with_, mode, (proof, new))
+
+    def remove_password(self, with_: With, mode: Mode, proof: int) -> None:
+        """Have no password any more; refused like `unlock`."""
+        self._prove("remove_password", "removing the password", with_, mode, (proof,))
+
+    def make_recovery_key(self, with_: With, mode: Mode, descriptors: Sequence[int]) -> None:
+        """Make a recovery key and write it into the first of the descriptors, an empty pipe.
+
+        The second is the proof, where there is a password; refused like `unlock`.
+        """
+        self._prove("make_recovery_key", "making a recovery key", with_, mode, descriptors)
+
+    def authorise_rollback(self, with_: With, mode: Mode, proof: Sequence[int]) -> None:
+        """Let one `attach_ssd` adopt; refused like `unlock`."""
+        self._prove("authorise_rollback", "authorising an older disk", with_, mode, proof)
+
     def sign_image(self, digest: bytes) -> bytes:
         """A PKCS#7 signature over an Authenticode SHA-256 `digest`, as DER."""
         reply = self._ask("signing an image", {"op": "sign_image", "digest": digest})
         return _bytes(reply, "signature")
 
-    def attach_ssd(self, new_key: bool) -> int:
+    def attach_ssd(self, mode: AttachMode) -> int:
         """Open a link to the vault for the SSD's controller, which may have the key over it.
 
-        With `new_key` the disk's key is replaced and its anchor forgotten first: what was written
-        is lost for good. Returns the descriptor of the link's other end, to be given away and
-        closed. Raises VaultRefusalError `attached` while an earlier controller has its link.
+        `format` replaces the disk's key and forgets its anchor first: what was written is lost
+        for good. `adopt` takes the disk in whatever state it is. Returns the descriptor of the
+        link's other end, to be given away and closed. Raises VaultRefusalError `attached` while an
+        earlier controller has its link, `password` while locked, `unauthorised`.
         """
-        doing = "erasing the disk's key" if new_key else "giving the disk its key"
+        doing = "erasing the disk's key" if mode == "format" else "giving the disk its key"
         far_end, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with far_end, ours:
-            request = {"op": "attach_ssd", "format": new_key}
-            self._ask(doing, request, (ours.fileno(),))
+            self._ask(doing, {"op": "attach_ssd", "mode": mode}, (ours.fileno(),))
             return far_end.detach()
+
+    def erase(self) -> bytes:
+        """Destroy every key to the disk; returns the receipt (COSE_Sign1)."""
+        return _bytes(self._ask("erasing the disk's keys", {"op": "erase"}), "receipt")
+
+    def restore(self) -> bytes:
+        """Erase, and make new boot keys and certificates; returns the receipt."""
+        return _bytes(self._ask("restoring the chip", {"op": "restore"}), "receipt")
+
+    def attest(self, nonce: bytes, software: bytes) -> bytes:
+        """A signed statement (COSE_Sign1): what the vault knows, and the CBOR map `software`."""
+        request = {"op": "attest", "nonce": nonce, "software": software}
+        return _bytes(self._ask("making a statement", request), "statement")
+
+    def export_recovery(self) -> bytes:
+        """What a new chip needs to take over the disk, encrypted under the recovery key."""
+        doing = "exporting a recovery bundle"
+        bundle = os.memfd_create("bundle", os.MFD_CLOEXEC)
+        with open(bundle, "rb") as file:
+            self._ask(doing, {"op": "export_recovery"}, (bundle,))
+            file.seek(0)
+            content = file.read(BUNDLE_LIMIT_BYTES + 1)
+        if not 0 < len(content) <= BUNDLE_LIMIT_BYTES:
+            raise _broken("bundle")
+        return content
+
+    def destroy(self) -> None:
+        """Destroy the chip, opened or not; it is unborn afterwards."""
+        self._ask("destroying the chip", {"op": "destroy"})
 
     def stop(self) -> None:
         """Close the link, upon which the vault ends."""
         self._link.close()
         self._part.stop(timeout_seconds=STOP_SECONDS)
+
+    def _prove(
+        self, op: str, doing: str, with_: With, mode: Mode, descriptors: Sequence[int]
+    ) -> None:
+        self._ask(doing, {"op": op, "with": with_, "mode": mode}, descriptors)
 
     def _ask(
         self, doing: str, request: dict[str, Any], descriptors: Sequence[int] = ()
@@ -154,8 +346,19 @@ class Vault:
                 link="chip",
             ) from None
         if reply.get("ok") is not True:
-            raise VaultRefusalError(doing, str(reply.get("error")), str(reply.get("detail")))
+            raise self._refusal(doing, str(reply.get("error")), str(reply.get("detail")))
         return reply
+
+    def _refusal(self, doing: str, code: str, detail: str) -> VaultRefusalError:
+        if code in _ON_THE_HOST:
+            detail = self._part.last_words().removeprefix("vaultd: ") or detail
+        if code == "tpm":
+            detail = self._tpm_trouble or detail
+        return VaultRefusalError(doing, code, detail)
+
+
+def _folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _ecid(reply: dict[str, Any]) -> int:

@@ -1,18 +1,28 @@
 """The verbs. Each reads its words and calls what does the work; no logic of its own."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from spacegray import spec as specs
-from spacegray.cli import disk, everyday, measuring, showing
+from spacegray.cli import chip, disk, everyday, life, measuring, password, showing
+from spacegray.cli.asking import Files, files_of
+from spacegray.cli.options import (
+    format_option,
+    headless_option,
+    image_format_option,
+    mirror_option,
+    name_argument,
+    order_options,
+    passphrase_option,
+    recovery_key_option,
+    start_options,
+    unlock_options,
+    user_password_option,
+    yes_option,
+)
 from spacegray.errors import UsageError
-from spacegray.workstation import image
-from spacegray.workstation.api import START_SECONDS, STOP_SECONDS
-
-F = TypeVar("F", bound=Callable[..., Any])
+from spacegray.workstation.api import STOP_SECONDS
 
 LOG_KINDS = ("events", "serial", "chip", "qemu", "supervisor", "ssh")
 
@@ -25,75 +35,9 @@ def app() -> None:
     """A workstation in software, locked by its own security chip."""
 
 
-def name_argument(function: F) -> F:
-    """The workstation's name, `pro` where none is given."""
-    return click.argument("name", default="pro")(function)
-
-
-def order_options(function: F) -> F:
-    """What `create` and `up` need to know of a workstation to be made."""
-    for option in (
-        click.option("--yes", "-y", is_flag=True, help="Ask nothing."),
-        click.option(
-            "--password-file",
-            metavar="FILE",
-            help="The first user's password; - for stdin. Else it is asked or generated.",
-        ),
-        click.option("--mirror", metavar="URL", help="The Debian archive to build from."),
-        click.option("--spec", metavar="FILE", help="A spec (docs/spec.md); - for stdin."),
-        click.option(
-            "--edition", type=click.Choice(specs.EDITIONS), help="The operating system to build."
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def start_options(function: F) -> F:
-    """How to power on."""
-    function = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0),
-        default=START_SECONDS,
-        show_default=True,
-        metavar="SECONDS",
-        help="Give up waiting after this long.",
-    )(function)
-    return click.option(
-        "--accel",
-        type=click.Choice(("kvm", "tcg")),
-        help="Force an accelerator; else KVM where it works.",
-    )(function)
-
-
-def format_option(function: F) -> F:
-    """For everything that shows something."""
-    return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(("table", "json")),
-        default="table",
-        help="Table or JSON.",
-    )(function)
-
-
-def yes_option(function: F) -> F:
-    """For everything that would ask before it destroys something."""
-    return click.option("--yes", "-y", is_flag=True, help="Ask nothing.")(function)
-
-
-def image_format_option(function: F) -> F:
-    """For disk images."""
-    return click.option(
-        "--image-format",
-        type=click.Choice(image.FORMATS),
-        help="The image's format; else the one that its name ends in, else raw.",
-    )(function)
-
-
-def headless_option(function: F) -> F:
-    """For everything that would open a browser."""
-    return click.option("--headless", is_flag=True, help="Do not open a browser.")(function)
+app.add_command(chip.group)
+app.add_command(password.group)
+app.add_command(password.recovery_key)
 
 
 @app.command()
@@ -101,18 +45,32 @@ def headless_option(function: F) -> F:
 @headless_option
 @start_options
 @order_options
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    help="The first user's password, or what unlocks a workstation that exists; - for stdin.",
+)
+@passphrase_option
+@recovery_key_option
 def up(
     name: str,
     accel: str | None,
     timeout: float,
     headless: bool,
     yes: bool,
+    password_file: str | None,
+    passphrase_file: str | None,
+    recovery_key_file: str | None,
     **order: str | None,
 ) -> None:
     """Create the workstation if there is none, power on, open its console."""
+    files = Files(
+        password=password_file, passphrase=passphrase_file, recovery_key=recovery_key_file
+    )
     everyday.up(
         name,
         everyday.Order(**order, ask=not yes),
+        files,
         accelerator=accel,
         timeout_seconds=timeout,
         headless=headless,
@@ -122,17 +80,27 @@ def up(
 @app.command()
 @name_argument
 @order_options
-def create(name: str, yes: bool, **order: str | None) -> None:
+@user_password_option
+@passphrase_option
+def create(
+    name: str,
+    yes: bool,
+    password_file: str | None,
+    passphrase_file: str | None,
+    **order: str | None,
+) -> None:
     """Create a workstation: its system, its chip, its encrypted disk."""
-    everyday.create(name, everyday.Order(**order, ask=not yes))
+    files = Files(password=password_file, passphrase=passphrase_file)
+    everyday.create(name, everyday.Order(**order, ask=not yes), files)
 
 
 @app.command()
 @name_argument
 @start_options
-def start(name: str, accel: str | None, timeout: float) -> None:
+@unlock_options
+def start(name: str, accel: str | None, timeout: float, **files: str | None) -> None:
     """Power on and wait until someone can log in."""
-    everyday.start(name, accelerator=accel, timeout_seconds=timeout)
+    everyday.start(name, files_of(files), accelerator=accel, timeout_seconds=timeout)
 
 
 @app.command()
@@ -153,9 +121,10 @@ def stop(name: str, timeout: float) -> None:
 @app.command()
 @name_argument
 @start_options
-def restart(name: str, accel: str | None, timeout: float) -> None:
+@unlock_options
+def restart(name: str, accel: str | None, timeout: float, **files: str | None) -> None:
     """Shut down and power on again."""
-    everyday.restart(name, accelerator=accel, timeout_seconds=timeout)
+    everyday.restart(name, files_of(files), accelerator=accel, timeout_seconds=timeout)
 
 
 @app.command()
@@ -219,53 +188,131 @@ def ssd() -> None:
 @ssd.command("show")
 @name_argument
 @format_option
-def ssd_show(name: str, format_: str) -> None:
+@unlock_options
+def ssd_show(name: str, format_: str, **files: str | None) -> None:
     """What the SSD says of itself: room, wear, errors, health."""
-    disk.show(name, as_json=format_ == "json")
+    disk.show(name, files_of(files), as_json=format_ == "json")
 
 
 @ssd.command("verify")
 @name_argument
 @format_option
-def ssd_verify(name: str, format_: str) -> int:
+@unlock_options
+def ssd_verify(name: str, format_: str, **files: str | None) -> int:
     """Read and authenticate everything; exit status 1 where something is bad."""
-    return disk.verify(name, as_json=format_ == "json")
+    return disk.verify(name, files_of(files), as_json=format_ == "json")
+
+
+@ssd.command("accept")
+@name_argument
+@unlock_options
+def ssd_accept(name: str, **files: str | None) -> None:
+    """Take an older disk, such as a backup that was put back, for the newest."""
+    disk.accept(name, files_of(files))
 
 
 @app.command("target-disk")
 @name_argument
 @click.option("--socket", metavar="PATH", required=True, help="The unix socket to be made.")
-def target_disk(name: str, socket: str) -> None:
+@unlock_options
+def target_disk(name: str, socket: str, **files: str | None) -> None:
     """Serve the plain disk of a machine that is off over NBD, until Ctrl-C."""
-    disk.target(name, Path(socket))
+    disk.target(name, Path(socket), files_of(files))
 
 
 @app.command("export")
 @name_argument
 @click.argument("file")
+@click.option(
+    "--recovery",
+    is_flag=True,
+    help="Not the disk, but the bundle with which a new chip can take it over.",
+)
 @image_format_option
 @yes_option
-def export_(name: str, file: str, image_format: str | None, yes: bool) -> None:
+@unlock_options
+def export_(
+    name: str,
+    file: str,
+    recovery: bool,
+    image_format: str | None,
+    yes: bool,
+    **files: str | None,
+) -> None:
     """Copy the plain disk of a machine that is off into an image."""
-    disk.export(name, Path(file), image_format, replace=yes)
+    if recovery:
+        _no_image(image_format)
+        disk.export_recovery(name, Path(file), files_of(files), replace=yes)
+    else:
+        disk.export(name, Path(file), image_format, files_of(files), replace=yes)
 
 
 @app.command("import")
 @name_argument
 @click.argument("file")
+@click.option(
+    "--recovery",
+    is_flag=True,
+    help="Not a disk, but the bundle from which a new chip takes over the one there is.",
+)
+@click.option(
+    "--seal",
+    type=click.Choice(specs.SEALS),
+    help="With --recovery: what the new chip's keys are sealed with, if not as before.",
+)
 @image_format_option
 @yes_option
-def import_(name: str, file: str, image_format: str | None, yes: bool) -> None:
+@unlock_options
+def import_(
+    name: str,
+    file: str,
+    recovery: bool,
+    seal: str | None,
+    image_format: str | None,
+    yes: bool,
+    **files: str | None,
+) -> None:
     """Put an image in place of all that is on the disk of a machine that is off."""
-    disk.import_(name, Path(file), image_format, ask=not yes)
+    if recovery:
+        _no_image(image_format)
+        disk.import_recovery(name, Path(file), files_of(files), seal=seal, replace=yes)
+    elif seal is not None:
+        raise click.UsageError("--seal belongs to --recovery")
+    else:
+        disk.import_(name, Path(file), image_format, files_of(files), ask=not yes)
 
 
 @app.command()
 @name_argument
 @yes_option
-def erase(name: str, yes: bool) -> None:
-    """Make all that is on the disk unreadable, at once; what is left is an empty disk."""
-    disk.erase(name, ask=not yes)
+@passphrase_option
+@click.option("--receipt", metavar="FILE", help="Write what the chip signs about it there too.")
+def erase(name: str, yes: bool, passphrase_file: str | None, receipt: str | None) -> None:
+    """Make all that is on the disk unreadable, at once, the machine on or off."""
+    life.erase(name, Files(passphrase=passphrase_file), receipt=receipt, ask=not yes)
+
+
+@app.command()
+@name_argument
+@yes_option
+@user_password_option
+@passphrase_option
+@mirror_option
+def restore(
+    name: str,
+    yes: bool,
+    password_file: str | None,
+    passphrase_file: str | None,
+    mirror: str | None,
+) -> None:
+    """Erase, and begin a new life: new keys, a new system, all data gone."""
+    files = Files(password=password_file, passphrase=passphrase_file)
+    life.restore(name, files, mirror=mirror, ask=not yes)
+
+
+def _no_image(image_format: str | None) -> None:
+    if image_format is not None:
+        raise click.UsageError("--image-format does not belong to --recovery")
 
 
 @app.command()
@@ -291,6 +338,16 @@ def bench() -> None:
 def boot(edition: str, runs: int, accel: str | None, mirror: str | None, format_: str) -> None:
     """Power-on to login, with the chip and without, in turns."""
     measuring.boot(edition, runs=runs, accel=accel, mirror=mirror, as_json=format_ == "json")
+
+
+@bench.command("chip")
+@click.option(
+    "--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of each."
+)
+@format_option
+def bench_chip(runs: int, format_: str) -> None:
+    """What the chip costs a power-on, with each seal, and how long an erase takes."""
+    measuring.chip(runs=runs, as_json=format_ == "json")
 
 
 @bench.command("ssd")

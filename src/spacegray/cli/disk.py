@@ -1,17 +1,17 @@
-"""The verbs of the disk: ssd show, ssd verify, target-disk, export, import, erase."""
+"""The verbs of the disk: ssd show, ssd verify, ssd accept, target-disk, export, import."""
 
-import contextlib
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from spacegray.cli import output
+from spacegray.cli.asking import Asker, Files
 from spacegray.cli.everyday import confirmed
+from spacegray.cli.interrupts import told_to_end
 from spacegray.paths import Paths
 from spacegray.progress import Silent
-from spacegray.workstation import image, ssd
+from spacegray.spec import Seal
+from spacegray.workstation import image, recovery, ssd
 from spacegray.workstation import target as targets
 from spacegray.workstation.api import Workstation
 
@@ -19,9 +19,9 @@ SHOWN_RANGES = 20
 """How many ranges of bad blocks a table shows; JSON has all of them."""
 
 
-def show(name: str, *, as_json: bool) -> None:
+def show(name: str, files: Files, *, as_json: bool) -> None:
     """What the SSD says of itself."""
-    facts = ssd.report(_find(name))
+    facts = ssd.report(_find(name), Asker(name, files))
     if as_json:
         output.as_json(facts)
         return
@@ -31,11 +31,12 @@ def show(name: str, *, as_json: bool) -> None:
     output.table(("module", "on the host"), rows)
 
 
-def verify(name: str, *, as_json: bool) -> int:
+def verify(name: str, files: Files, *, as_json: bool) -> int:
     """Read and authenticate everything; returns the exit status, 1 where something is bad."""
     workstation = _find(name)
     with told_to_end(), output.Bars() as bars:
-        found = ssd.verify(workstation, Silent() if as_json else bars)
+        asker = Asker(name, files, pause=bars.paused)
+        found = ssd.verify(workstation, Silent() if as_json else bars, asker)
     if as_json:
         output.as_json({"name": name, **found.as_dict()})
         return 1 if found.bad_blocks else 0
@@ -58,7 +59,7 @@ def verify(name: str, *, as_json: bool) -> int:
     return 1
 
 
-def target(name: str, path: Path) -> None:
+def target(name: str, path: Path, files: Files) -> None:
     """Serve the plain disk until Ctrl-C or SIGTERM."""
 
     def ready(at: Path) -> None:
@@ -66,62 +67,68 @@ def target(name: str, path: Path) -> None:
         print(f"  nbdcopy 'nbd+unix:///?socket={at}' FILE   copies it out; Ctrl-C ends", flush=True)
 
     with told_to_end():
-        targets.serve(_find(name), path, ready)
+        targets.serve(_find(name), path, ready, owner=Asker(name, files))
     print(f"{name} is off; its disk is closed")
 
 
-def export(name: str, file: Path, format_: str | None, *, replace: bool) -> None:
+def export(name: str, file: Path, format_: str | None, files: Files, *, replace: bool) -> None:
     """Copy the plain disk into an image."""
     wanted = format_ or image.format_of(file)
     with told_to_end(), output.Bars() as bars:
-        image.export(_find(name), file, wanted, replace=replace, progress=bars)
+        asker = Asker(name, files, pause=bars.paused)
+        image.export(_find(name), file, wanted, owner=asker, replace=replace, progress=bars)
     print(f"{name} is exported to {file} ({wanted}, {output.size(_allocated(file))} on the host)")
     print("it holds the plain disk: keep it as you would the machine")
 
 
-def import_(name: str, file: Path, format_: str | None, *, ask: bool) -> None:
+def import_(name: str, file: Path, format_: str | None, files: Files, *, ask: bool) -> None:
     """Put an image in place of all that is on the disk."""
     workstation = _find(name)
     # Whoever writes a script has said what is to be imported; at a terminal it may be a slip.
-    if ask and sys.stdin.isatty() and not workstation.installed.empty:
+    if ask and sys.stdin.isatty() and not workstation.empty:
         question = f"Replace all that is on the disk of {name}? Type its name: "
         if not confirmed(f"importing {file}", "this replaces its disk", question, name):
             print("nothing was changed")
             return
     wanted = format_ or image.format_of(file)
     with told_to_end(), output.Bars() as bars:
-        image.import_(workstation, file, wanted, progress=bars)
+        asker = Asker(name, files, ask=ask, pause=bars.paused)
+        image.import_(workstation, file, wanted, owner=asker, progress=bars)
     print(f"{file} is imported; `start {name}` powers it on")
 
 
-def erase(name: str, *, ask: bool) -> None:
-    """Make all that is on the disk unreadable."""
+def accept(name: str, files: Files) -> None:
+    """Take an older disk for the newest."""
+    whole = recovery.accept(_find(name), Asker(name, files))
+    print(f"{name} takes its disk as it is for the newest; the chip has counted that")
+    if not whole:
+        print(f"something of that state is missing: `ssd verify {name}` names what")
+
+
+def export_recovery(name: str, file: Path, files: Files, *, replace: bool) -> None:
+    """Write the bundle for a new chip."""
+    recovery.export(_find(name), Asker(name, files), file, replace=replace)
+    print(f"the recovery bundle of {name} is in {file}; it opens with the recovery key alone")
+    print("keep both away from this host, and apart from each other; after the next `erase`,")
+    print("`restore` or `import`, and after a new `recovery-key`, make another")
+
+
+def import_recovery(
+    name: str, file: Path, files: Files, *, seal: str | None, replace: bool
+) -> None:
+    """Have a new chip take the disk over."""
     workstation = _find(name)
-    if ask and not confirmed(
-        f"erasing {name}",
-        "this destroys all that is on its disk",
-        f"Erase all that is on the disk of {name}, for good? Type its name: ",
-        name,
-    ):
-        print("nothing was erased")
-        return
-    ssd.erase(workstation)
-    print(f"{name} is erased; `import {name} FILE` brings a copy back")
-
-
-@contextlib.contextmanager
-def told_to_end() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what runs here as Ctrl-C does: in order."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with told_to_end(), output.Bars() as bars:
+        recovery.import_(
+            workstation,
+            Asker(name, files, pause=bars.paused),
+            file,
+            seal=cast(Seal | None, seal),
+            replace=replace,
+            progress=bars,
+        )
+    print(f"{name} is back; `start {name}` powers it on")
+    print(f"its new chip has no password yet (`password set {name}`); the recovery key stays")
 
 
 def _find(name: str) -> Workstation:

@@ -1,6 +1,6 @@
 """The everyday verbs: up, create, start, stop, restart, delete, open."""
 
-import getpass
+import contextlib
 import os
 import secrets
 import shutil
@@ -11,15 +11,17 @@ from pathlib import Path
 
 from spacegray import host
 from spacegray import spec as specs
+from spacegray.cli import secret
+from spacegray.cli.asking import Asker, Files
 from spacegray.cli.output import Bars, event_line
 from spacegray.console import launch as consoles
 from spacegray.errors import UsageError
 from spacegray.paths import Paths
 from spacegray.workstation import create as creation
+from spacegray.workstation import hold, ways_back
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.events import Event
 
-PASSWORD_LIMIT_BYTES = 1024
 PASSWORD_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 """No letters that look like others: it is read off one screen and typed at another."""
 PASSWORD_GROUPS, PASSWORD_GROUP_LENGTH = 4, 4
@@ -31,14 +33,18 @@ class Order:
     """What the command line says about a workstation to be created."""
 
     edition: str | None
+    seal: str | None
     spec: str | None
     mirror: str | None
-    password_file: str | None
     ask: bool
 
     def resolve(self) -> specs.Spec:
-        """The spec: the file's if one is given, the edition's option over it."""
-        fields = {} if self.edition is None else {"edition": str(self.edition)}
+        """The spec: the file's if one is given, the single options over it."""
+        fields = {
+            name: value
+            for name, value in (("edition", self.edition), ("seal", self.seal))
+            if value is not None
+        }
         if self.spec is None:
             return specs.build(fields, source="of the command line")
         if self.spec == "-":
@@ -49,40 +55,53 @@ class Order:
 
 
 def up(
-    name: str, order: Order, *, accelerator: str | None, timeout_seconds: float, headless: bool
+    name: str,
+    order: Order,
+    files: Files,
+    *,
+    accelerator: str | None,
+    timeout_seconds: float,
+    headless: bool,
 ) -> None:
     """Create what is absent, start what is off, print the console's address and open it."""
     paths = Paths.current()
-    existing = name in Workstation.names(paths)
-    if existing:
+    asker = Asker(name, files, ask=order.ask)
+    if name in Workstation.names(paths):
         _must_match(Workstation.find(paths, name), order)
-    elif (password := _create(paths, name, order)) is not None:
+    elif (password := _create(paths, name, order, files.password, asker)) is not None:
         print(password, flush=True)
-    start(name, accelerator=accelerator, timeout_seconds=timeout_seconds)
+    _start(name, asker, accelerator=accelerator, timeout_seconds=timeout_seconds)
     open_console(name, headless=headless)
 
 
-def create(name: str, order: Order) -> None:
+def create(name: str, order: Order, files: Files) -> None:
     """Create a workstation; one that exists is an error."""
     paths = Paths.current()
     if name in Workstation.names(paths):
         raise UsageError(
             f"creating {name}", "it exists already", f"`start {name}`, or choose another name"
         )
-    password = _create(paths, name, order)
+    asker = Asker(name, files, ask=order.ask)
+    password = _create(paths, name, order, files.password, asker)
     print(f"{name} is created; `start {name}` powers it on")
     if password is not None:
         print(password)
 
 
-def start(name: str, *, accelerator: str | None, timeout_seconds: float) -> None:
+def start(name: str, files: Files, *, accelerator: str | None, timeout_seconds: float) -> None:
     """Power on, telling each link of the boot chain as it is passed."""
+    _start(name, Asker(name, files), accelerator=accelerator, timeout_seconds=timeout_seconds)
+
+
+def _start(name: str, asker: Asker, *, accelerator: str | None, timeout_seconds: float) -> None:
     workstation = Workstation.find(Paths.current(), name)
     if workstation.record().state == "running":
         print(f"{name} is running already")
         return
     with Bars() as bars:
+        asker.pause = bars.paused
         workstation.start(
+            owner=asker,
             accelerator=accelerator,
             timeout_seconds=timeout_seconds,
             progress=bars,
@@ -98,10 +117,13 @@ def stop(name: str, *, timeout_seconds: float) -> None:
     print(f"{name} is off" if was_on else f"{name} was off already")
 
 
-def restart(name: str, *, accelerator: str | None, timeout_seconds: float) -> None:
-    """Shut down and power on again."""
-    Workstation.find(Paths.current(), name).stop()
-    start(name, accelerator=accelerator, timeout_seconds=timeout_seconds)
+def restart(name: str, files: Files, *, accelerator: str | None, timeout_seconds: float) -> None:
+    """Shut down and power on again; not where it could not be unlocked again."""
+    workstation = Workstation.find(Paths.current(), name)
+    asker = Asker(name, files)
+    asker.must_have(f"restarting {name}", hold.needs(workstation))
+    workstation.stop()
+    _start(name, asker, accelerator=accelerator, timeout_seconds=timeout_seconds)
 
 
 def delete(name: str, *, ask: bool) -> None:
@@ -115,8 +137,10 @@ def delete(name: str, *, ask: bool) -> None:
     ):
         print("nothing was deleted")
         return
-    workstation.delete()
+    destroyed = workstation.delete()
     print(f"{name} is deleted")
+    if not destroyed and workstation.spec.seal == "tpm2":
+        print("the TPM could not be reached: what it keeps for that chip, useless now, stays there")
 
 
 def confirmed(doing: str, harm: str, question: str, name: str) -> bool:
@@ -145,73 +169,84 @@ def open_console(name: str, *, headless: bool) -> None:
         )
 
 
-def _create(paths: Paths, name: str, order: Order) -> str | None:
+def first_user(source: str | None, user: str, *, ask: bool) -> tuple[str, str | None]:
+    """The hash of the first user's password; and, if that was generated, what to show of it."""
+    if source is not None:
+        with secret.read(source, "password") as given:
+            return _hash(given), None
+    if ask and sys.stdin.isatty():
+        with secret.ask(f"Password for the user {user} (empty: one is generated): ") as first:
+            if first.length_bytes > 0:
+                with secret.ask("Once more: ") as second:
+                    if not first.same_as(second):
+                        raise UsageError("setting the password", "the two differ", "try again")
+                return _hash(first), None
+    password = generated()
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with open(writer, "wb") as pipe:
+        pipe.write(password.encode())
+    with secret.Secret(reader) as made:
+        return _hash(made), f"User {user}, password {password} (shown this once)"
+
+
+def generated() -> str:
+    """A password of the house's own making."""
+    groups = (
+        "".join(secrets.choice(PASSWORD_ALPHABET) for _ in range(PASSWORD_GROUP_LENGTH))
+        for _ in range(PASSWORD_GROUPS)
+    )
+    return "-".join(groups)
+
+
+def _hash(password: secret.Secret) -> str:
+    copy = password.copy()
+    try:
+        return creation.hash_password(copy)
+    finally:
+        os.close(copy)
+
+
+def _create(
+    paths: Paths, name: str, order: Order, password_file: str | None, asker: Asker
+) -> str | None:
     """Create; returns what is to be shown once about the password, if it was generated."""
-    paths.workstation(name)
+    at = paths.workstation(name)
     spec = order.resolve()
-    password, generated = _password(order, spec.user)
+    password_hash, shown = first_user(password_file, spec.user, ask=order.ask)
     mirror = order.mirror or host.mirror()
-    with Bars() as bars:
+    with contextlib.ExitStack() as kept, Bars() as bars:
+        asker.pause = bars.paused
+        passphrase: int | None = None
+        if spec.seal == "passphrase":
+            new = kept.enter_context(asker.new(f"creating {name}", "passphrase"))
+            passphrase = new.descriptor
         created = creation.create(
             paths,
             name,
             spec,
             mirror=mirror,
-            password_hash=creation.hash_password(password),
+            password_hash=password_hash,
+            passphrase=passphrase,
             progress=bars,
         )
-    if not created or not generated:
+    if not created:
         return None
-    return f"User {spec.user}, password {password.decode()} (shown this once)"
-
-
-def _password(order: Order, user: str) -> tuple[bytes, bool]:
-    """The first user's password, and whether it was generated."""
-    if order.password_file is not None:
-        return _password_from(order.password_file), False
-    if order.ask and sys.stdin.isatty():
-        first = getpass.getpass(f"Password for the user {user} (empty: one is generated): ")
-        if first:
-            if getpass.getpass("Once more: ") != first:
-                raise UsageError("setting the password", "the two differ", "try again")
-            return first.encode(), False
-    groups = (
-        "".join(secrets.choice(PASSWORD_ALPHABET) for _ in range(PASSWORD_GROUP_LENGTH))
-        for _ in range(PASSWORD_GROUPS)
-    )
-    return "-".join(groups).encode(), True
-
-
-def _password_from(source: str) -> bytes:
-    try:
-        if source == "-":
-            content = sys.stdin.buffer.read(PASSWORD_LIMIT_BYTES + 1)
-        else:
-            with Path(source).open("rb") as file:
-                content = file.read(PASSWORD_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise UsageError(
-            f"reading the password from {source}", error.strerror, "give a readable file"
-        ) from None
-    password = content.split(b"\n")[0]
-    if not password or len(content) > PASSWORD_LIMIT_BYTES or b"\0" in password:
-        raise UsageError(
-            f"reading the password from {source}",
-            f"its first line is no password of 1 to {PASSWORD_LIMIT_BYTES} bytes",
-            "give a file that has the password in its first line",
-        )
-    return password
+    print(ways_back.advice(at))
+    return shown
 
 
 def _must_match(workstation: Workstation, order: Order) -> None:
     """Options that only creating can follow are not silently ignored."""
     has, wants = workstation.spec.edition, order.edition
-    if (wants is not None and wants != has) or (
-        order.spec is not None and order.resolve() != workstation.spec
+    sealed, seals = workstation.spec.seal, order.seal
+    if (
+        (wants is not None and wants != has)
+        or (seals is not None and seals != sealed)
+        or (order.spec is not None and order.resolve() != workstation.spec)
     ):
         raise UsageError(
             f"starting {workstation.name}",
-            f"it exists with another spec (edition {has})",
+            f"it exists with another spec (edition {has}, seal {sealed})",
             "leave the options away, choose another name, or `delete` it first",
         )
 

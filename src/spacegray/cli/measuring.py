@@ -7,6 +7,7 @@ from statistics import median
 from spacegray import host
 from spacegray.bench import aging
 from spacegray.bench import boot as boots
+from spacegray.bench import chip as chips
 from spacegray.bench import guest as guests
 from spacegray.bench import ssd as ssds
 from spacegray.bench.load import COLUMNS, Figure
@@ -41,6 +42,24 @@ def boot(edition: str, *, runs: int, accel: str | None, mirror: str | None, as_j
     wall, cpu = result.ratios()
     rows.append(("ratio", f"{wall:.2f}", f"{cpu:.2f}", ""))
     output.table(("power-on to login", "wall (median)", "CPU (median)", "wall, each run"), rows)
+
+
+def chip(*, runs: int, as_json: bool) -> None:
+    """What the chip costs a power-on, seal by seal."""
+    with output.Bars() as bars:
+        result = chips.chip(runs=runs, progress=Silent() if as_json else bars)
+    if as_json:
+        output.as_json(result.as_dict())
+        return
+    print(f"{result.host}; medians of {result.runs}")
+    rows = []
+    for kind in result.kinds:
+        typical = kind.typical()
+        times = (typical.ready, typical.prepare, typical.own, typical.secrets, median(kind.erases))
+        rows.append([kind.label, *(f"{each:,.0f} ms" for each in times)])
+    output.table(("seal", "ready", "prepare", "own share", "secrets", "erase"), rows)
+    if (tpm := result.tpm_milliseconds()) is not None:
+        print(f"of the own share, the TPM's: {tpm:,.0f} ms")
 
 
 def ssd(

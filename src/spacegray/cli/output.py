@@ -1,8 +1,9 @@
 """What the command line shows: bars on a terminal, plain lines in a pipe, JSON where asked."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -47,6 +48,17 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._progress.stop()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Meanwhile nothing is drawn: somebody is asked something on the terminal."""
+        if self._live:
+            self._progress.stop()
+        try:
+            yield
+        finally:
+            if self._live:
+                self._progress.start()
 
     def step(self, label: str, done: int, total: int) -> None:
         """See `spacegray.progress.Progress`."""

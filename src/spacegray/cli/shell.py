@@ -68,7 +68,12 @@ def _running(at: WorkstationPaths) -> dict[str, object]:
     if not at.installed.exists():
         raise UsageError(doing, "there is no such workstation", f"make it with `up {at.name}`")
     pid = str(record.get("supervisor") or "").partition("@")[0]
-    if record.get("state") != "running" or not pid or not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
+    alive = pid and os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+    if record.get("state") == "locked" and alive:
+        raise SpacegrayError(
+            doing, f"it is locked, {record.get('reason')}", f"`start {at.name}` asks for that"
+        )
+    if record.get("state") != "running" or not alive:
         raise SpacegrayError(doing, "it is not running", f"`start {at.name}` first")
     return record
 

@@ -96,7 +96,7 @@ def _summary(facts: dict[str, Any]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [
         ("state", facts["state"] + reason + (f" ({busy})" if (busy := facts["busy"]) else "")),
         ("secure boot", secure[facts["secure_boot"]]),
-        ("ecid", facts["ecid"]),
+        ("chip", _chip(facts)),
         ("edition", facts["edition"]),
     ]
     for key in ("cores", "memory_gb", "graphics", "ssd_tb"):
@@ -115,6 +115,17 @@ def _summary(facts: dict[str, Any]) -> list[tuple[str, object]]:
         ("state folder", facts["state_folder"]),
     ]
     return rows
+
+
+def _chip(facts: dict[str, Any]) -> str:
+    chip = facts["chip"]
+    words = [str(facts["ecid"]), f"seal {chip['seal']}"]
+    if chip["life"] is not None:
+        words.append(chip["life"])
+    if chip["password"] is not None:
+        words.append("a password is set" if chip["password"] else "no password")
+        words.append("a recovery key" if chip["recovery_key"] else "no recovery key")
+    return ", ".join(words)
 
 
 def _partitions(facts: dict[str, Any]) -> list[dict[str, Any]]:

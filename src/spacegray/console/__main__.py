@@ -10,12 +10,18 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
+from spacegray.confinement import Reach, confine
 from spacegray.console import daemon
 from spacegray.console.limits import KNOCK_SECONDS, LOG_LIMIT_BYTES
 from spacegray.errors import SpacegrayError
 from spacegray.files import locked, make_private
 from spacegray.paths import Paths
+
+_SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc/localtime", "/etc/mime.types", "/proc")
+"""/proc says whether a supervisor still lives, and who is at the other end of a connection."""
 
 
 def main() -> int:
@@ -38,10 +44,11 @@ def main() -> int:
 def _run(paths: Paths, ready: Callable[[str], None], *, idle_exit: bool) -> int:
     # After the fork: these bring threads and sockets along.
     from spacegray.console.own import OwnMachines
+    from spacegray.console.porter import Porter
     from spacegray.console.server import Server, listen
 
     make_private(paths.run)
-    make_private(paths.state)
+    make_private(paths.workstations)
     _log_to_file(paths)
     # One that is just ending still holds the lock, for a moment.
     with locked(paths.run / "console.lock", timeout_seconds=KNOCK_SECONDS) as held:
@@ -49,16 +56,39 @@ def _run(paths: Paths, ready: Callable[[str], None], *, idle_exit: bool) -> int:
             raise SpacegrayError("starting the console", "it runs already", "use `spacegray open`")
         listener = listen()
         port = listener.getsockname()[1]
-        Server(OwnMachines(paths), paths, listener).run(
-            idle_exit=idle_exit, on_ready=lambda: ready(f"{port}\n")
-        )
+        server = Server(OwnMachines(paths, Porter()), paths, listener)
+        _confine(paths)
+        server.run(idle_exit=idle_exit, on_ready=lambda: ready(f"{port}\n"))
     return 0
 
 
+def _confine(paths: Paths) -> None:
+    """Leave this process the workstations' folders to read, its log to write, and no others.
+
+    From here on it connects to nobody and starts nothing: the porter does. What it listens on is
+    open already.
+    """
+    try:
+        confine(reach(paths))
+    except OSError as error:
+        raise SpacegrayError("confining the console", error, "see `spacegray doctor`") from None
+
+
+def reach(paths: Paths) -> Reach:
+    """What the console may open by itself: see `_confine`."""
+    ours = Path(__file__).resolve().parents[2]
+    system = map(Path, (*_SYSTEM, sys.prefix, sys.base_prefix))
+    return Reach(
+        read=(*system, ours, paths.workstations),
+        write=(paths.console_log.parent, Path(os.devnull)),
+    )
+
+
 def _log_to_file(paths: Paths) -> None:
-    """Into the state folder; what is logged holds no tokens, cookies or addresses with them."""
+    """What is logged holds no tokens, cookies or addresses with them."""
+    make_private(paths.console_log.parent)
     handler = logging.handlers.RotatingFileHandler(
-        paths.state / "console.log", maxBytes=LOG_LIMIT_BYTES, backupCount=1
+        paths.console_log, maxBytes=LOG_LIMIT_BYTES, backupCount=1
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -33,8 +33,10 @@ from spacegray.console.guard import OPEN_PATH, Guard, PeerUid, cookie_name
 from spacegray.console.limits import SESSION_SECONDS, STATUS_POLL_SECONDS, TOKEN_SECONDS
 from spacegray.console.machines import VERBS, Machine, Machines
 from spacegray.console.peer import loopback_uid
+from spacegray.console.unlocking import Unlocking
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.paths import NAME_PATTERN
+from spacegray.workstation.unlock import KINDS, MODES
 
 PAGE = Path(__file__).parent / "page"
 """What web/ was built into."""
@@ -75,12 +77,14 @@ class Console:
         self._port = port
         self._page = page
         self.errands = Errands()
+        self._unlocking = Unlocking()
         routes = [
             Route(OPEN_PATH, self._open, methods=["GET"]),
             Route("/", self._index, methods=["GET"]),
             Mount("/page", StaticFiles(directory=page, check_dir=False)),
             Route("/api/workstations", self._list, methods=["GET"]),
             Route("/api/workstations/{name}", self._show, methods=["GET"]),
+            Route("/api/workstations/{name}/unlock", self._unlock, methods=["POST"]),
             Route("/api/workstations/{name}/{verb}", self._act, methods=["POST"]),
             WebSocketRoute("/api/workstations/{name}/events", self._events),
             WebSocketRoute("/api/workstations/{name}/screen", self._screen),
@@ -141,6 +145,17 @@ class Console:
             raise HTTPException(404, "there is nothing here\n")
         self.errands.begin(await run_in_threadpool(self._machines.find, name), verb)
         return JSONResponse({}, 202)
+
+    async def _unlock(self, request: Request) -> Response:
+        """The body is the secret itself: no object is made of it, not even to decode it."""
+        asked = request.query_params
+        kind = next((kind for kind in KINDS if kind == asked.get("kind")), None)
+        mode = asked.get("mode", MODES[0])
+        if kind is None or mode not in MODES:
+            raise HTTPException(400)
+        machine = await run_in_threadpool(self._machines.find, request.path_params["name"])
+        answer = await self._unlocking.give(machine, kind, mode, request.stream())
+        return JSONResponse(answer)
 
     async def _events(self, websocket: WebSocket) -> None:
         machine = await self._accept(websocket)

@@ -80,7 +80,7 @@ class Errands:
             error = SpacegrayError(
                 f"{DOING[errand.verb]} {machine.name}",
                 f"a fault in the console ({type(fault).__name__})",
-                "see console.log in the state folder",
+                "see console.log in the folder .console beside the chips' folders",
             )
         with self._guard:
             if self._latest[machine.name] is errand:

@@ -37,7 +37,7 @@ def ensure(
             _start(progress or Silent())
             answer = knock(paths, request)
     if answer is None or "url" not in answer:
-        raise SpacegrayError(DOING, "it ended at once", f"see {paths.state / 'console.log'}")
+        raise SpacegrayError(DOING, "it ended at once", f"see {paths.console_log}")
     return str(answer["url"])
 
 
@@ -66,7 +66,7 @@ def _start(progress: Progress) -> None:
         ) from None
     if started.returncode != 0:
         lines = started.stderr.strip().splitlines() or ["it ended without a word"]
-        raise SpacegrayError(DOING, lines[-1], "see console.log in the state folder")
+        raise SpacegrayError(DOING, lines[-1], f"see {Paths.current().console_log}")
     port = int(started.stdout)
     if port != FIRST_PORT:
         progress.note(f"port {FIRST_PORT} is in use; the console listens on port {port}")

@@ -23,7 +23,11 @@ WEBSOCKET_LIMIT: Final = 32
 CONNECTION_LIMIT: Final = 128
 """TCP connections and requests in flight at a time; beyond it the server answers 503."""
 BODY_LIMIT_BYTES: Final = 1024
-"""No request of ours has a body."""
+"""No request of ours has a body, but for secrets."""
+SECRET_LIMIT_BYTES: Final = BODY_LIMIT_BYTES
+"""The chip takes none that is longer."""
+SECRET_SECONDS: Final = 10.0
+"""How long a browser may take to send one."""
 HEADER_LIMIT_BYTES: Final = 16 * 1024
 WEBSOCKET_MESSAGE_LIMIT_BYTES: Final = 1 << 20
 """One message from a browser: keys, pointer moves, and at the most pasted text."""
@@ -50,3 +54,5 @@ SHUTDOWN_SECONDS: Final = 2
 
 LOG_LIMIT_BYTES: Final = 1 << 20
 ERRAND_OUTPUT_LIMIT_CHARACTERS: Final = 4000
+PORTER_REQUEST_LIMIT: Final = 32
+"""What the console may have under way at its porter at a time."""

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from spacegray.workstation.unlock import Kind
+
 Verb = Literal["start", "stop", "restart"]
 VERBS: Final[tuple[Verb, ...]] = ("start", "stop", "restart")
-ALIVE: Final = ("starting", "running", "stopping")
+ALIVE: Final = ("starting", "locked", "running", "stopping")
 """The states in which a machine needs somebody to be able to watch it."""
 
 
@@ -27,7 +29,10 @@ class Machine(Protocol):
         """Its event log, one JSON object a line."""
 
     def status(self) -> dict[str, Any]:
-        """Cheap: state, reason, link (that broke), boot, since, links (of the last start)."""
+        """Cheap: state, reason, link (that broke), boot, since, links (of the last start).
+
+        And for the state locked: needs, attempts, attempts_at, locked_until (docs/show.md).
+        """
 
     def show(self) -> dict[str, Any]:
         """Everything, as `spacegray show --format json` says it; raises SpacegrayError."""
@@ -37,6 +42,13 @@ class Machine(Protocol):
 
     def act(self, verb: Verb) -> None:
         """Start, stop or restart it, to the end; raises SpacegrayError."""
+
+    def unlock(self, kind: Kind, secret: int, mode: str) -> dict[str, Any]:
+        """Give its chip a secret; says what came of it, as `workstation.unlock.Answer` does.
+
+        `secret` is the reading end of a pipe whose writer is done, and stays the caller's; `mode`
+        is normal or recovery. Raises SpacegrayError where the chip did not look at it.
+        """
 
 
 class Machines(Protocol):

@@ -1,32 +1,28 @@
 """The real workstations, as the console needs them.
 
-Reading is done here. Acting is done by a process of its own (`errand`), which outlives the
-console: a machine must not go down with the page it was started from, and the server's
-threads must not fork.
+What their folders say is read here. Everything else is done by the porter: this process is
+confined, and a machine must not go down with the page it was started from.
 """
 
-import json
 import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spacegray.console.limits import ERRAND_OUTPUT_LIMIT_CHARACTERS
 from spacegray.console.machines import Verb
-from spacegray.errors import SpacegrayError
+from spacegray.console.porter import Porter
 from spacegray.paths import Paths
-from spacegray.process import minimal_environment
 from spacegray.workstation import state
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.unlock import Kind
 
 
 class OwnMachines:
     """The workstations under `paths`; fulfils `machines.Machines`."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, porter: Porter) -> None:
         self._paths = paths
+        self._porter = porter
 
     def names(self) -> Sequence[str]:
         """Their names, sorted."""
@@ -34,14 +30,15 @@ class OwnMachines:
 
     def find(self, name: str) -> "OwnMachine":
         """One of them; raises UsageError where there is none of that name."""
-        return OwnMachine(Workstation.find(self._paths, name))
+        return OwnMachine(Workstation.find(self._paths, name), self._porter)
 
 
 class OwnMachine:
     """One of them; fulfils `machines.Machine`."""
 
-    def __init__(self, workstation: Workstation) -> None:
+    def __init__(self, workstation: Workstation, porter: Porter) -> None:
         self._workstation = workstation
+        self._porter = porter
 
     @property
     def name(self) -> str:
@@ -63,38 +60,27 @@ class OwnMachine:
             "boot": record.boot,
             "since": record.since,
             "links": record.links,
+            "needs": record.needs,
+            "attempts": record.attempts,
+            "attempts_at": record.attempts_at,
+            "locked_until": record.locked_until,
         }
 
     def show(self) -> dict[str, Any]:
         """Everything."""
-        return self._workstation.show()
+        answer, _ = self._porter.ask("show", self.name)
+        return dict(answer["show"])
 
     def screen_socket(self) -> socket.socket:
         """A fresh connection that speaks RFB."""
-        return self._workstation.screen_socket()
+        _, (connection,) = self._porter.ask("screen", self.name)
+        return socket.socket(fileno=connection)
 
     def act(self, verb: Verb) -> None:
-        """Have it done by a process that lives on without the console."""
-        command = [sys.executable, "-m", "spacegray.console.errand", verb, self.name]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            env=minimal_environment(),
-            cwd="/",
-            start_new_session=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise _told(done.stdout.decode("utf-8", "replace"), verb, self.name)
+        """Have it done, to the end."""
+        self._porter.ask(verb, self.name)
 
-
-def _told(output: str, verb: Verb, name: str) -> SpacegrayError:
-    """The error an errand printed as JSON, or what else can be said of its end."""
-    try:
-        doing, stopped_by, next_step = json.loads(output[:ERRAND_OUTPUT_LIMIT_CHARACTERS])
-    except ValueError:
-        return SpacegrayError(
-            f"{verb} {name}", "it ended without a word", "see console.log in the state folder"
-        )
-    return SpacegrayError(str(doing), str(stopped_by), str(next_step))
+    def unlock(self, kind: Kind, secret: int, mode: str) -> dict[str, Any]:
+        """Have the secret passed on, unread."""
+        answer, _ = self._porter.ask("unlock", self.name, (secret,), kind=kind, mode=mode)
+        return dict(answer["answer"])

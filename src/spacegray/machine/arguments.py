@@ -4,11 +4,12 @@ Invariant: QEMU is told descriptors, never paths, for everything that is the use
 used here exists unchanged from QEMU 7.2 to 10.
 """
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from spacegray.landlock import Reach
+from spacegray.confinement import Reach
 
 FIRMWARE_SET: Final = 1
 VARIABLES_SET: Final = 2
@@ -102,7 +103,7 @@ def channel(name: str, descriptor: int) -> list[str]:
 
 
 def reach(*, kvm: bool) -> Reach:
-    """What QEMU may open by itself: its own program and data, noise, and KVM where used."""
+    """What QEMU may open by itself: its program and data, noise, KVM where used, the network."""
     return Reach(
         read=tuple(
             Path(path)
@@ -118,4 +119,6 @@ def reach(*, kvm: bool) -> Reach:
         ),
         # It tries out file locks on /dev/null, which it opens for writing.
         write=(Path("/dev/null"), Path("/dev/kvm")) if kvm else (Path("/dev/null"),),
+        # For its user-mode network. Not unix sockets: those of the chip lie at a path.
+        sockets=(socket.AF_INET, socket.AF_INET6),
     )

@@ -10,9 +10,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spacegray.confinement import Reach
 from spacegray.errors import SpacegrayError
 from spacegray.host import QEMU, Host
-from spacegray.landlock import Reach
 from spacegray.machine import arguments
 from spacegray.machine.accelerator import Accelerator, cpu
 from spacegray.machine.network import NETWORK

@@ -13,21 +13,25 @@ from typing import Any
 import msgspec
 
 from spacegray import process, spec
+from spacegray.chip.messages import Mode
 from spacegray.chip.modules import Modules
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.files import locked, make_private
 from spacegray.machine.accelerator import choose
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress, Silent
-from spacegray.workstation import control, create, events, hold, state
+from spacegray.workstation import control, create, events, hold, known, state, unlock
 from spacegray.workstation.events import Event
 from spacegray.workstation.state import ALIVE, Record
+from spacegray.workstation.unlock import Answer, Given, Kind, Owner, Standing
 
 START_SECONDS = 600.0
 STOP_SECONDS = 90.0
 """How long a guest may take to shut down before its power is cut."""
 SUPERVISOR_SECONDS = 15.0
 """How long a supervisor may take to end beyond what its guest was given."""
+UNLOCK_SECONDS = 180.0
+"""Longer than a chip takes to look at a secret, on a slow host and behind others."""
 
 
 class Workstation:
@@ -42,6 +46,11 @@ class Workstation:
     @property
     def name(self) -> str:
         return self.at.name
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to start on its disk."""
+        return self.installed.empty or known.read(self.at).life == "erased"
 
     @classmethod
     def find(cls, paths: Paths, name: str) -> "Workstation":
@@ -89,6 +98,11 @@ class Workstation:
             "secure_boot": record.secure_boot,
             "kernel": record.kernel,
             "ecid": self.installed.ecid,
+            "needs": record.needs,
+            "attempts": record.attempts,
+            "attempts_at": record.attempts_at,
+            "locked_until": record.locked_until,
+            "chip": self._chip(record),
             "edition": self.spec.edition,
             "user": self.spec.user,
             "ordered": msgspec.to_builtins(self.spec),
@@ -115,6 +129,7 @@ class Workstation:
     def start(
         self,
         *,
+        owner: Owner | None = None,
         accelerator: str | None = None,
         timeout_seconds: float = START_SECONDS,
         progress: Progress | None = None,
@@ -122,16 +137,19 @@ class Workstation:
     ) -> None:
         """Power on and wait until its owner can log in; returns at once where it runs.
 
-        Raises SpacegrayError that names the link that broke.
+        `owner` is asked for what the chip needs, and where nothing comes of that, the machine is
+        switched off again. Without one it waits for whoever else unlocks it. The time-out counts
+        from the unlocking on. Raises SpacegrayError that names the link that broke.
         """
         if self.record().state == "running":
             return
         doing = f"starting {self.name}"
-        if self.installed.empty:
+        if self.empty:
             raise SpacegrayError(
                 doing,
                 "its disk is empty (erased, or an import was not finished)",
-                f"`import {self.name} FILE` brings a copy back, or delete it and create it again",
+                f"`import {self.name} FILE` brings a copy back, `restore {self.name}` makes a new "
+                "system",
                 link="disk",
             )
         if self.record().state not in ALIVE:
@@ -143,7 +161,20 @@ class Workstation:
         supervisor = None
         if self.record().state not in ALIVE:
             supervisor = self._launch(accelerator)
-        self._await_running(beginning, supervisor, timeout_seconds, on_event)
+        self._await_running(beginning, supervisor, timeout_seconds, on_event, owner)
+
+    def unlock(self, kind: Kind, descriptor: int, mode: Mode = "normal") -> Answer:
+        """Give the locked machine one secret: a descriptor, which stays the caller's.
+
+        Raises SpacegrayError where it is not locked, or the chip could not look at it.
+        """
+        answer, _ = control.ask(
+            self.at,
+            {"op": "unlock", "kind": kind, "mode": mode},
+            (descriptor,),
+            timeout_seconds=UNLOCK_SECONDS,
+        )
+        return msgspec.convert(answer["answer"], Answer)
 
     def stop(self, *, timeout_seconds: float = STOP_SECONDS) -> bool:
         """Shut down and wait until it is off; returns False where it was not on."""
@@ -151,12 +182,13 @@ class Workstation:
             return False
         with contextlib.suppress(SpacegrayError):
             control.ask(self.at, {"op": "stop", "timeout_seconds": timeout_seconds})
-        self._await_end(timeout_seconds + SUPERVISOR_SECONDS)
+        self.await_off(timeout_seconds + SUPERVISOR_SECONDS)
         return True
 
     def restart(
         self,
         *,
+        owner: Owner | None = None,
         accelerator: str | None = None,
         timeout_seconds: float = START_SECONDS,
         progress: Progress | None = None,
@@ -165,14 +197,18 @@ class Workstation:
         """Shut down, then power on."""
         self.stop()
         self.start(
+            owner=owner,
             accelerator=accelerator,
             timeout_seconds=timeout_seconds,
             progress=progress,
             on_event=on_event,
         )
 
-    def delete(self) -> None:
-        """Switch it off and remove it, its disk and its chip."""
+    def delete(self) -> bool:
+        """Switch it off and remove it, its disk and its chip.
+
+        Returns whether the chip destroyed its keys itself; if not, a TPM may still have something.
+        """
         self.stop(timeout_seconds=0)
         hold.await_free(self.at, f"deleting {self.name}")
         with locked(self.at.lock, timeout_seconds=SUPERVISOR_SECONDS) as held:
@@ -180,7 +216,7 @@ class Workstation:
                 raise SpacegrayError(
                     f"deleting {self.name}", "somebody else is at work on it", "try again"
                 )
-            create.remove(self.at)
+            return create.remove(self.at)
 
     def screen_socket(self) -> socket.socket:
         """A new connection to its screen, speaking RFB (RFC 6143) without authentication."""
@@ -213,22 +249,35 @@ class Workstation:
         supervisor: "subprocess.Popen[bytes] | None",
         timeout_seconds: float,
         on_event: Callable[[Event], None],
+        owner: Owner | None,
     ) -> None:
         deadline = time.monotonic() + timeout_seconds
         doing = f"starting {self.name}"
 
         def over() -> bool:
-            if time.monotonic() > deadline:
+            nonlocal deadline
+            record = self.record()
+            if record.state == "locked":
+                deadline = time.monotonic() + timeout_seconds
+            elif time.monotonic() > deadline:
                 raise SpacegrayError(
                     doing,
                     f"it was not up after {timeout_seconds:.0f} s",
                     f"it goes on starting: see `show {self.name}`, or give --timeout",
                 )
             ended = supervisor is not None and supervisor.poll() is not None
-            return self.record().state not in ALIVE and (supervisor is None or ended)
+            return record.state not in ALIVE and (supervisor is None or ended)
 
+        def give() -> None:
+            record = self.record()
+            if owner is not None and record.state == "locked":
+                self._give(doing, owner, record, ours=supervisor is not None)
+
+        give()
         for event in events.follow(self.at.events, start=beginning, until=over):
             on_event(event)
+            if event["kind"] == "state" and event["state"] == "locked":
+                give()
             if event["kind"] == "state" and event["state"] == "running":
                 return
         record = self.record()
@@ -242,7 +291,33 @@ class Workstation:
         hold.await_free(self.at, doing)
         raise SpacegrayError(doing, record.reason or "it was switched off", "start it again")
 
-    def _await_end(self, timeout_seconds: float) -> None:
+    def _give(self, doing: str, owner: Owner, record: Record, *, ours: bool) -> None:
+        """Have `owner` unlock it; where that fails and the start is `ours`, switch it off again."""
+        now = msgspec.convert({"needs": record.needs, "attempts": record.attempts}, Standing)
+
+        def give(given: Given) -> Answer:
+            return self.unlock(given.kind, given.descriptor, given.mode)
+
+        try:
+            unlock.satisfy(doing, owner, now, give)
+        except (SpacegrayError, KeyboardInterrupt) as reason:
+            locked_still = self.record().state == "locked"
+            if locked_still and ours:
+                self.stop(timeout_seconds=0)
+            # Else somebody has unlocked or ended it meanwhile: what comes next says which.
+            if locked_still or isinstance(reason, KeyboardInterrupt):
+                raise
+
+    def _chip(self, record: Record) -> dict[str, Any]:
+        """What is known of the chip without starting it."""
+        found = known.read(self.at)
+        facts: dict[str, Any] = msgspec.to_builtins(found)
+        facts["seal"] = facts["seal"] or self.spec.seal
+        waits = record.needs if record.state in ALIVE else found.needs()
+        return {**facts, "needs": waits}
+
+    def await_off(self, timeout_seconds: float = SUPERVISOR_SECONDS) -> None:
+        """Return once it is off; a supervisor that takes longer is killed, which is an error."""
         with locked(self.at.lock, timeout_seconds=timeout_seconds) as held:
             if held:
                 return

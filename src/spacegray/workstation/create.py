@@ -23,10 +23,10 @@ from spacegray.files import locked, make_private, sync_folder, write_atomically
 from spacegray.nbd import NbdClient
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress
-from spacegray.spec import Spec, dump
+from spacegray.spec import Seal, Spec, dump, load
 from spacegray.system import layout
 from spacegray.system.build import SystemImage, build
-from spacegray.workstation import ssh
+from spacegray.workstation import known, ssh
 
 BUSY_SECONDS = 1800.0
 """How long to wait for somebody else who creates the same workstation."""
@@ -62,12 +62,20 @@ def note_empty(at: WorkstationPaths, record: Installed, *, empty: bool) -> None:
 
 
 def create(
-    paths: Paths, name: str, spec: Spec, *, mirror: str, password_hash: str, progress: Progress
+    paths: Paths,
+    name: str,
+    spec: Spec,
+    *,
+    mirror: str,
+    password_hash: str,
+    progress: Progress,
+    passphrase: int | None = None,
 ) -> bool:
     """Create the workstation `name`; returns False where it was created meanwhile.
 
-    `password_hash` is the first user's, in crypt(5) form. Raises SpacegrayError, and then
-    leaves nothing that the next attempt stumbles over.
+    `password_hash` is the first user's, in crypt(5) form; `passphrase` a descriptor of that one,
+    if the chip is to be sealed so. Raises SpacegrayError, and then leaves nothing that the next
+    attempt stumbles over.
     """
     at = paths.workstation(name)
     make_private(at.run)
@@ -82,7 +90,7 @@ def create(
                 system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
                 remove(at)
                 try:
-                    _create(at, spec, system, password_hash, progress)
+                    _create(at, spec, system, password_hash, passphrase, progress)
                 except BaseException:
                     remove(at)
                     raise
@@ -94,9 +102,13 @@ def create(
             raise SpacegrayError(f"creating {name}", "somebody else is at it", "try again later")
 
 
-def remove(at: WorkstationPaths) -> None:
-    """Remove all of a workstation, the proof that it was complete first."""
+def remove(at: WorkstationPaths) -> bool:
+    """Remove all of a workstation, the proof that it was complete first, then what its chip has.
+
+    Returns whether the chip is destroyed; if not, something of it may be left in a TPM.
+    """
     at.installed.unlink(missing_ok=True)
+    destroyed = destroy_chip(at, known.read(at).seal or _ordered_seal(at))
     for folder in (at.folder, at.state_folder):
         if folder.exists():
             try:
@@ -105,14 +117,27 @@ def remove(at: WorkstationPaths) -> None:
                 raise SpacegrayError(
                     f"removing {folder}", error.strerror, "remove it by hand"
                 ) from None
+    return destroyed
 
 
-def hash_password(password: bytes) -> str:
-    """The crypt(5) hash of a password, by openssl (SHA-512, random salt)."""
+def destroy_chip(at: WorkstationPaths, seal: Seal) -> bool:
+    """Have the chip destroy what it has, also in the host's TPM; returns whether that was done."""
+    if not at.state_folder.is_dir():
+        return True
+    try:
+        with chips.launch(at, new=True, seal=seal) as chip, chip.client() as mailbox:
+            mailbox.destroy()
+    except SpacegrayError:
+        return False
+    return True
+
+
+def hash_password(password: int) -> str:
+    """The crypt(5) hash of the password behind a descriptor, by openssl (SHA-512, random salt)."""
     try:
         done = subprocess.run(
             ["openssl", "passwd", "-6", "-stdin"],
-            input=password + b"\n",
+            stdin=password,
             capture_output=True,
             check=True,
         )
@@ -121,30 +146,35 @@ def hash_password(password: bytes) -> str:
     return done.stdout.decode().strip()
 
 
-def _create(
-    at: WorkstationPaths, spec: Spec, system: SystemImage, password_hash: str, progress: Progress
-) -> None:
-    for folder in (at.folder, at.state_folder, at.logs):
-        make_private(folder)
-    write_atomically(at.spec, dump(spec).encode())
-    ovmf = host.ovmf()
-    copy_firmware(ovmf, at.folder)
-    provision = {
-        "user": spec.user,
-        "password_hash": password_hash,
-        "authorized_key": ssh.make_key(at),
-        "hostname": at.name,
-    }
+def write_provision(at: WorkstationPaths, spec: Spec, password_hash: str | None) -> None:
+    """Have the next start tell the guest its first user, who keeps the password without a hash.
+
+    The owner's SSH key is made where there is none.
+    """
+    provision = {"user": spec.user, "authorized_key": ssh.make_key(at), "hostname": at.name}
+    if password_hash is not None:
+        provision["password_hash"] = password_hash
     text = "".join(f"{key}={value}\n" for key, value in provision.items())
     write_atomically(at.provision, text.encode())
-    with (
-        chips.launch(at, birth_source=ovmf.source(), log=at.logs / "chip.log") as chip,
-        chip.client() as mailbox,
-    ):
-        ecid = mailbox.show()["ecid"]
-        progress.note(f"the chip is born, ECID {ecid}")
-        mailbox.create_disk(spec.ssd_bytes)
-        _restore(spec, system, mailbox, progress)
+
+
+def lay(spec: Spec, system: SystemImage, chip: ChipClient, progress: Progress) -> None:
+    """Write the system, its kernel image signed by the chip, onto the chip's disk."""
+    kernel = chip.sign_bytes(system.kernel.read_bytes())
+    extents = layout.extents(system, kernel, spec.ssd_bytes)
+    total, done = sum(extent.size for extent in extents), 0
+    with NbdClient(chip.open_disk("nbd")) as disk:
+        for extent in extents:
+            for offset, data in _chunks(extent):
+                disk.write(offset, data)
+                done += len(data)
+                progress.step("restoring the system onto the disk", done, total)
+        disk.flush()
+    chip.close_disk()
+
+
+def finish(at: WorkstationPaths, ecid: str, spec: Spec, system: SystemImage) -> None:
+    """Note, last of all and durably, what is on the disk."""
     record = Installed(
         ecid=ecid,
         edition=spec.edition,
@@ -161,24 +191,37 @@ def _create(
     write_atomically(at.installed, msgspec.json.encode(record))
 
 
-def _restore(
+def _ordered_seal(at: WorkstationPaths) -> Seal:
+    try:
+        return load(at.spec).seal
+    except SpacegrayError:
+        return Spec().seal
+
+
+def _create(
+    at: WorkstationPaths,
     spec: Spec,
     system: SystemImage,
-    chip: ChipClient,
+    password_hash: str,
+    passphrase: int | None,
     progress: Progress,
 ) -> None:
-    """Write the system, its kernel image signed by the chip, onto the chip's disk."""
-    kernel = chip.sign_bytes(system.kernel.read_bytes())
-    extents = layout.extents(system, kernel, spec.ssd_bytes)
-    total, done = sum(extent.size for extent in extents), 0
-    with NbdClient(chip.open_disk("nbd")) as disk:
-        for extent in extents:
-            for offset, data in _chunks(extent):
-                disk.write(offset, data)
-                done += len(data)
-                progress.step("restoring the system onto the disk", done, total)
-        disk.flush()
-    chip.close_disk()
+    for folder in (at.folder, at.state_folder, at.logs):
+        make_private(folder)
+    write_atomically(at.spec, dump(spec).encode())
+    ovmf = host.ovmf()
+    copy_firmware(ovmf, at.folder)
+    write_provision(at, spec, password_hash)
+    with (
+        chips.launch(at, new=True, seal=spec.seal, log=at.logs / "chip.log") as chip,
+        chip.client() as mailbox,
+    ):
+        ecid = mailbox.birth(ovmf.source(), spec.seal, passphrase)
+        known.note(at, mailbox.show())
+        progress.note(f"the chip is born, ECID {ecid}")
+        mailbox.create_disk(spec.ssd_bytes)
+        lay(spec, system, mailbox, progress)
+    finish(at, ecid, spec, system)
 
 
 def _chunks(extent: layout.Extent) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -19,11 +20,19 @@ from spacegray.chip.launch import ChipProcess
 from spacegray.errors import SpacegrayError
 from spacegray.files import locked, make_private, write_atomically
 from spacegray.paths import WorkstationPaths
-from spacegray.workstation import state
+from spacegray.workstation import known, state, unlock, ways_back
+from spacegray.workstation.unlock import Answer, Given, Owner
+
+if TYPE_CHECKING:
+    from spacegray.workstation.api import Workstation
 
 TURN_SECONDS = 2.0
 """How long to wait for whoever is just about to let go."""
 _POLL_SECONDS = 0.05
+
+
+Wants = Literal["nothing", "chip", "disk"]
+"""What of a chip is to be open: it may stay sealed, it is open, or the disk may be opened too."""
 
 
 class Holder(msgspec.Struct, kw_only=True, frozen=True):
@@ -81,12 +90,86 @@ def held(at: WorkstationPaths, doing: str, purpose: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def chip(at: WorkstationPaths, doing: str, purpose: str) -> Iterator[Chip]:
-    """The chip of a machine that is off, held meanwhile; nothing of the disk is open yet."""
+def chip(
+    at: WorkstationPaths,
+    doing: str,
+    purpose: str,
+    owner: Owner | None = None,
+    *,
+    wants: Wants = "disk",
+) -> Iterator[Chip]:
+    """The chip of a machine that is off, held meanwhile; nothing of the disk is open yet.
+
+    `owner` gives the chip what it needs for what is wanted. Raises SpacegrayError, with the way
+    back where the chip or the disk is not usable.
+    """
+    with held(at, doing, purpose), running_chip(at) as found:
+        if wants != "nothing":
+            now = unlock.standing(found.mailbox)
+
+            def give(given: Given) -> Answer:
+                return unlock.unlock(found.mailbox, given.kind, given.descriptor, given.mode)
+
+            unlock.satisfy(doing, owner or unlock.Nobody(), now, give, disk=wants == "disk")
+        yield found
+
+
+@contextlib.contextmanager
+def any_chip(
+    workstation: "Workstation",
+    doing: str,
+    purpose: str,
+    owner: Owner | None = None,
+    *,
+    wants: Wants = "chip",
+    locked: bool = False,
+) -> Iterator[tuple[ChipClient, bool]]:
+    """A connection to the chip, the machine on or off; and whether it was off.
+
+    Then the chip is started for this alone. A machine that is locked is refused unless `locked`.
+    """
+    at = workstation.at
+    record = workstation.record()
+    if record.state == "locked" and not locked:
+        raise SpacegrayError(
+            doing, f"it is locked, {record.reason}", f"`start {at.name}` asks for that"
+        )
+    if record.state in state.ALIVE or holder(at) is not None:
+        with ChipClient(at.mailbox) as mailbox:
+            try:
+                yield mailbox, False
+            finally:
+                _note(at, mailbox)
+    else:
+        with chip(at, doing, purpose, owner, wants=wants) as found:
+            yield found.mailbox, True
+
+
+def needs(workstation: "Workstation") -> list[str]:
+    """What the next power-on of the workstation will ask for, as far as that is known now."""
+    if workstation.record().state in state.ALIVE:
+        with contextlib.suppress(SpacegrayError), ChipClient(workstation.at.mailbox) as mailbox:
+            return known.note(workstation.at, mailbox.show()).needs()
+    return known.read(workstation.at).needs()
+
+
+@contextlib.contextmanager
+def running_chip(at: WorkstationPaths) -> Iterator[Chip]:
+    """The chip, started for this alone and noted down at the end, as it is: it may be sealed."""
     make_private(at.logs)
-    with (
-        held(at, doing, purpose),
-        chips.launch(at, log=at.logs / "chip.log") as running,
-        running.client() as mailbox,
-    ):
-        yield Chip(running, mailbox)
+    try:
+        with (
+            chips.launch(at, log=at.logs / "chip.log") as running,
+            running.client() as mailbox,
+        ):
+            try:
+                yield Chip(running, mailbox)
+            finally:
+                _note(at, mailbox)
+    except SpacegrayError as error:
+        raise ways_back.explained(at, error) from None
+
+
+def _note(at: WorkstationPaths, mailbox: ChipClient) -> None:
+    with contextlib.suppress(SpacegrayError):
+        known.note(at, mailbox.show())

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import tempfile
@@ -17,13 +18,14 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from spacegray import host, process
+from spacegray.confinement import Reach
 from spacegray.errors import SpacegrayError, UsageError
-from spacegray.landlock import Reach
 from spacegray.progress import Progress
 from spacegray.sockets import bind_unix
-from spacegray.workstation import create, hold
+from spacegray.workstation import create, hold, ways_back
 from spacegray.workstation.api import Workstation
-from spacegray.workstation.ssd import erase_with
+from spacegray.workstation.ssd import format_with
+from spacegray.workstation.unlock import Owner
 
 FORMATS: Final = ("raw", "qcow2", "vdi", "vhdx", "vmdk", "vpc")
 """What qemu-img both reads and writes in one file, by its names."""
@@ -55,25 +57,31 @@ def format_of(file: Path) -> str:
 
 
 def export(
-    workstation: Workstation, file: Path, format_: str, *, replace: bool, progress: Progress
+    workstation: Workstation,
+    file: Path,
+    format_: str,
+    *,
+    owner: Owner | None = None,
+    replace: bool,
+    progress: Progress,
 ) -> None:
     """Write the whole disk into the image `file`, as sparse as it is; the machine must be off.
 
-    The file stands complete or not at all, and is its owner's alone (0600). One that exists is
-    kept unless `replace`. Raises SpacegrayError.
+    `owner` gives what the chip needs to open the disk. The file stands complete or not at all, and
+    is its owner's alone (0600). One that exists is kept unless `replace`. Raises SpacegrayError.
     """
     doing = f"exporting the disk of {workstation.name} to {file}"
     file = file.absolute()
-    _may_write(file, doing, replace=replace)
+    may_write(file, doing, replace=replace)
     with _unfinished(file, doing) as unfinished:
         with (
-            hold.chip(workstation.at, doing, f"being exported to {file}") as chip,
-            _served(workstation, chip) as (folder, address),
+            hold.chip(workstation.at, doing, f"being exported to {file}", owner) as chip,
+            _served(workstation, chip, doing) as (folder, address),
         ):
             _copy(
                 ["-f", "raw", "-O", format_, *_CREATION.get(format_, ()), address, str(unfinished)],
                 folder,
-                Reach(read=_READABLE, write=(unfinished, Path("/dev/null"))),
+                Reach(_READABLE, (unfinished, Path("/dev/null")), sockets=(socket.AF_UNIX,)),
                 doing,
                 progress,
                 hint=f"`ssd verify {workstation.name}` says whether the disk is sound",
@@ -81,7 +89,14 @@ def export(
         _finish(unfinished, file, doing, replace=replace)
 
 
-def import_(workstation: Workstation, file: Path, format_: str, *, progress: Progress) -> None:
+def import_(
+    workstation: Workstation,
+    file: Path,
+    format_: str,
+    *,
+    owner: Owner | None = None,
+    progress: Progress,
+) -> None:
     """Put the image `file` in place of all that is on the disk; the machine must be off.
 
     The disk is made anew, under a new key, and only what the image holds is written to it.
@@ -97,13 +112,13 @@ def import_(workstation: Workstation, file: Path, format_: str, *, progress: Pro
             f"the image's {size_bytes} bytes do not fit on the disk's {capacity_bytes}",
             "make a workstation with a larger SSD for it (`ssd_tb` in the spec)",
         )
-    with hold.chip(workstation.at, doing, f"importing {file}") as chip:
-        erase_with(workstation, chip.mailbox)
-        with _served(workstation, chip) as (folder, address):
+    with hold.chip(workstation.at, doing, f"importing {file}", owner) as chip:
+        format_with(workstation, chip.mailbox)
+        with _served(workstation, chip, doing) as (folder, address):
             _copy(
                 ["-n", "--target-is-zero", "-f", format_, "-O", "raw", str(file), address],
                 folder,
-                Reach(read=(*_READABLE, file), write=(Path("/dev/null"),)),
+                Reach((*_READABLE, file), (Path("/dev/null"),), sockets=(socket.AF_UNIX,)),
                 doing,
                 progress,
                 hint="see that the image is whole and in one file, then import it again",
@@ -164,21 +179,21 @@ def _other_files(facts: dict[str, Any]) -> Iterator[str]:
         yield str(extent.get("filename"))
 
 
-def _may_write(file: Path, doing: str, *, replace: bool) -> None:
+def may_write(file: Path, doing: str, *, replace: bool) -> None:
     """Raise UsageError where `file` exists and is to be kept, or cannot be replaced."""
     try:
         mode = file.lstat().st_mode
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _unwritable(file, doing, error) from None
+        raise unwritable(file, doing, error) from None
     if not stat.S_ISREG(mode):
         raise UsageError(doing, "there is something already, and no file", "choose another path")
     if not replace:
         raise UsageError(doing, "that file exists", "choose another name, or give --yes")
 
 
-def _unwritable(file: Path, doing: str, error: OSError) -> UsageError:
+def unwritable(file: Path, doing: str, error: OSError) -> UsageError:
     if not isinstance(error, PermissionError):
         return UsageError(doing, error.strerror, "choose another path")
     return UsageError(
@@ -194,7 +209,7 @@ def _unfinished(file: Path, doing: str) -> Iterator[Path]:
     try:
         descriptor, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
     except OSError as error:
-        raise _unwritable(file, doing, error) from None
+        raise unwritable(file, doing, error) from None
     os.close(descriptor)
     unfinished = Path(name)
     try:
@@ -208,18 +223,19 @@ def _finish(unfinished: Path, file: Path, doing: str, *, replace: bool) -> None:
     try:
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
-        _may_write(file, doing, replace=replace)
+        may_write(file, doing, replace=replace)
         unfinished.rename(file)
     except OSError as error:
         raise SpacegrayError(doing, error.strerror, "see to that disk, then try again") from None
 
 
 @contextlib.contextmanager
-def _served(workstation: Workstation, chip: hold.Chip) -> Iterator[tuple[int, str]]:
+def _served(workstation: Workstation, chip: hold.Chip, doing: str) -> Iterator[tuple[int, str]]:
     """The disk served on a socket of our own; a descriptor of its folder, and its address.
 
     The path goes through that descriptor: the folder's own may be longer than a socket's may be.
     """
+    ways_back.must_have_disk(workstation.at, doing, chip.mailbox.show())
     path = workstation.at.run / _SOCKET_NAME
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

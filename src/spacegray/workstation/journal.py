@@ -12,6 +12,7 @@ from spacegray.paths import WorkstationPaths
 from spacegray.workstation import state
 from spacegray.workstation.events import EventLog
 from spacegray.workstation.state import Record, State
+from spacegray.workstation.unlock import WORDS, Standing
 
 
 class Journal:
@@ -52,9 +53,37 @@ class Journal:
             supervisor=None if over else self.record.supervisor,
             secure_boot=None if over else self.record.secure_boot,
             ssh_port=None if over else self.record.ssh_port,
+            needs=[],
+            attempts={},
+            attempts_at=None,
+            locked_until=None,
         )
         state.write(self._paths, self.record)
         self._log.write("state", state=to, reason=reason, link=link, boot=self.record.boot)
+
+    def lock(self, standing: Standing, until: float) -> None:
+        """The chip waits for what `standing` says, until the Unix second `until`."""
+        told = self.record.state == "locked" and self.record.needs == list(standing.needs)
+        self.record = msgspec.structs.replace(
+            self.record,
+            state="locked",
+            reason=f"waiting for the {WORDS[standing.needs[0]]}",
+            since=self.record.since if self.record.state == "locked" else time.time(),
+            needs=list(standing.needs),
+            attempts=msgspec.to_builtins(standing.attempts),
+            attempts_at=time.time(),
+            locked_until=until,
+        )
+        state.write(self._paths, self.record)
+        if not told:
+            self._log.write(
+                "state", state="locked", reason=self.record.reason, boot=self.record.boot
+            )
+
+    def unlock(self) -> None:
+        """The chip has got what it waited for: from now on the start is timed."""
+        self._powered_on = time.time()
+        self.change("starting")
 
     def link(self, link: str, status: Status, detail: str, *, at: float | None = None) -> None:
         """An observation about a link of the boot chain."""

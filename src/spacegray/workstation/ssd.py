@@ -12,9 +12,9 @@ from spacegray.chip.messages import DISK_BLOCK_BYTES
 from spacegray.chip.ssd import Health
 from spacegray.errors import SpacegrayError
 from spacegray.progress import Progress
-from spacegray.workstation import create, hold
+from spacegray.workstation import create, hold, ways_back
 from spacegray.workstation.api import Workstation
-from spacegray.workstation.state import ALIVE
+from spacegray.workstation.unlock import Owner
 
 SPARE_LEAST_PERCENT: Final = 1
 """With less of its capacity left to write to, the disk is about to refuse writes."""
@@ -58,15 +58,17 @@ class Verification:
         }
 
 
-def report(workstation: Workstation) -> dict[str, Any]:
+def report(workstation: Workstation, owner: Owner | None = None) -> dict[str, Any]:
     """What the disk says of itself; docs/show.md lists the keys.
 
-    A disk that does not open is reported as failing, with the reason; its numbers are then null.
-    Raises SpacegrayError where the chip itself cannot be asked.
+    `owner` gives what the chip needs to open the disk of a machine that is off. A disk that does
+    not open is reported as failing, with the reason; its numbers are then null. Raises
+    SpacegrayError where the chip itself cannot be asked.
     """
-    health, reason = _health(workstation)
+    health, reason, erased = _health(workstation, owner)
     status = health.status
-    numbers = {} if status is None else msgspec.to_builtins(status)
+    numbers = {"used_bytes": 0} if erased else {}
+    numbers |= {} if status is None else msgspec.to_builtins(status)
     numbers |= {"capacity_bytes": numbers.get("capacity_bytes", workstation.installed.disk_bytes)}
     written = numbers.get("host_written_blocks")
     reason = reason or _trouble(health)
@@ -77,18 +79,23 @@ def report(workstation: Workstation) -> dict[str, Any]:
         "write_amplification": (round(numbers["slots_written"] / written, 3) if written else None),
         **{key: numbers.get(key) for key in _COUNTERS},
         "errors": numbers.get("read_errors"),
-        "health": "failing" if reason else "good",
+        "health": "erased" if erased else "failing" if reason else "good",
         "reason": reason,
         "strict": workstation.spec.strict,
         "modules": msgspec.to_builtins(health.modules),
     }
 
 
-def verify(workstation: Workstation, progress: Progress) -> Verification:
-    """Read and authenticate every block in use. Raises SpacegrayError where it does not open."""
+def verify(
+    workstation: Workstation, progress: Progress, owner: Owner | None = None
+) -> Verification:
+    """Read and authenticate every block in use; `owner` as for `report`.
+
+    Raises SpacegrayError where it does not open.
+    """
     doing = f"verifying the disk of {workstation.name}"
     found, bad = Verification(), list[int]()
-    with _open_disk(workstation, doing, "being verified") as mailbox:
+    with _open_disk(workstation, doing, "being verified", owner) as mailbox:
         status = mailbox.disk_health().status
         if status is None:
             raise SpacegrayError(doing, "its disk is not open yet", "try again when it is up")
@@ -105,17 +112,19 @@ def verify(workstation: Workstation, progress: Progress) -> Verification:
     return found
 
 
-def erase(workstation: Workstation) -> None:
-    """Make the disk a new empty one, under a new key; the machine must be off."""
-    at = workstation.at
-    with hold.chip(at, f"erasing {workstation.name}", "being erased") as chip:
-        erase_with(workstation, chip.mailbox)
+def format_with(workstation: Workstation, mailbox: ChipClient) -> None:
+    """Make a new empty disk, under a new key, in place of whatever there is.
 
-
-def erase_with(workstation: Workstation, mailbox: ChipClient) -> None:
-    """The same with a chip at hand; from its first moment on the disk counts as empty."""
+    From its first moment on the disk counts as empty, and no bundle made so far opens it.
+    """
     create.note_empty(workstation.at, workstation.installed, empty=True)
+    ways_back.forget_bundle(workstation.at)
     mailbox.erase_disk(workstation.installed.disk_bytes)
+
+
+def is_erased(mailbox: ChipClient) -> bool:
+    """Whether the chip was erased and nothing was begun since: there is no disk at all."""
+    return bool(mailbox.show()["life"] == "erased")
 
 
 _COUNTERS: Final = (
@@ -129,12 +138,17 @@ _COUNTERS: Final = (
 )
 
 
-def _health(workstation: Workstation) -> tuple[Health, str]:
-    """The disk's health, and why it does not open, if so."""
+def _health(workstation: Workstation, owner: Owner | None) -> tuple[Health, str, bool]:
+    """The disk's health; why it does not open, if so; whether it was erased."""
     doing = f"looking at the disk of {workstation.name}"
-    with _chip(workstation, doing, "being looked at") as (mailbox, off):
-        reason = ""
-        if off:
+    with hold.any_chip(workstation, doing, "being looked at", owner, wants="disk") as (
+        mailbox,
+        off,
+    ):
+        reason, erased = "", is_erased(mailbox)
+        if erased:
+            reason = "there is no disk; `import` and `restore` make one"
+        elif off:
             try:
                 mailbox.check_disk()
             except SpacegrayError as error:
@@ -144,7 +158,7 @@ def _health(workstation: Workstation) -> tuple[Health, str]:
         health = mailbox.disk_health()
         if off:
             mailbox.close_disk()
-        return health, reason
+        return health, reason, erased
 
 
 def _trouble(health: Health) -> str:
@@ -166,25 +180,16 @@ def _trouble(health: Health) -> str:
 
 
 @contextlib.contextmanager
-def _open_disk(workstation: Workstation, doing: str, purpose: str) -> Iterator[ChipClient]:
-    with _chip(workstation, doing, purpose) as (mailbox, off):
+def _open_disk(
+    workstation: Workstation, doing: str, purpose: str, owner: Owner | None
+) -> Iterator[ChipClient]:
+    with hold.any_chip(workstation, doing, purpose, owner, wants="disk") as (mailbox, off):
+        ways_back.must_have_disk(workstation.at, doing, mailbox.show())
         if off:
             mailbox.check_disk()
         yield mailbox
         if off:
             mailbox.close_disk()
-
-
-@contextlib.contextmanager
-def _chip(workstation: Workstation, doing: str, purpose: str) -> Iterator[tuple[ChipClient, bool]]:
-    """Its chip, and whether it was off: then the chip is started for this alone."""
-    at = workstation.at
-    if workstation.record().state in ALIVE or hold.holder(at) is not None:
-        with ChipClient(at.mailbox) as mailbox:
-            yield mailbox, False
-    else:
-        with hold.chip(at, doing, purpose) as chip:
-            yield chip.mailbox, True
 
 
 def _ranges(blocks: list[int], partitions: list[dict[str, Any]]) -> Iterator[Range]:

@@ -123,6 +123,10 @@ class Start:
         self._stopping = True
         self._watch(self._shut_down(timeout_seconds))
 
+    def cut(self, reason: str) -> None:
+        """Cut the power, now; `reason` is why it is off then."""
+        self._finish("off", reason)
+
     async def screen(self) -> socket.socket:
         """A new connection to the machine's screen, keyboard and pointer (RFB)."""
         if self._qmp is None:

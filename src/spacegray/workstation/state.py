@@ -1,8 +1,8 @@
 """The lifecycle of a workstation and the one file that remembers it.
 
-States: off, starting, running, stopping, failed. Only the supervisor writes the file, and the
-file names the supervisor and the boot of the host: where that process is gone, so is the
-machine (its children die with it), whatever the file says.
+States: off, starting, locked (its chip waits for a secret), running, stopping, failed. Only the
+supervisor writes the file, and the file names the supervisor and the boot of the host: where that
+process is gone, so is the machine (its children die with it), whatever the file says.
 """
 
 from typing import Any, Literal
@@ -13,9 +13,9 @@ from spacegray import process
 from spacegray.files import write_atomically
 from spacegray.paths import WorkstationPaths
 
-State = Literal["off", "starting", "running", "stopping", "failed"]
+State = Literal["off", "starting", "locked", "running", "stopping", "failed"]
 
-ALIVE: tuple[State, ...] = ("starting", "running", "stopping")
+ALIVE: tuple[State, ...] = ("starting", "locked", "running", "stopping")
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -38,6 +38,14 @@ class Record(msgspec.Struct, kw_only=True):
     kernel: str | None = None
     ssh_port: int | None = None
     links: list[dict[str, Any]] = []
+    needs: list[str] = []
+    """What the chip waits for, in the state locked."""
+    attempts: dict[str, Any] = {}
+    """How many tries there are, as of the last one; the keys are those of `Standing`."""
+    attempts_at: float | None = None
+    """Unix seconds at which that was so: a wait goes on from then."""
+    locked_until: float | None = None
+    """Unix seconds at which a locked machine switches itself off."""
 
 
 def read(paths: WorkstationPaths) -> Record:
@@ -64,5 +72,14 @@ def write(paths: WorkstationPaths, record: Record) -> None:
 
 def _lost(record: Record, state: State, reason: str) -> Record:
     return msgspec.structs.replace(
-        record, state=state, reason=reason, supervisor=None, secure_boot=None, ssh_port=None
+        record,
+        state=state,
+        reason=reason,
+        supervisor=None,
+        secure_boot=None,
+        ssh_port=None,
+        needs=[],
+        attempts={},
+        attempts_at=None,
+        locked_until=None,
     )

@@ -18,31 +18,42 @@ from spacegray.errors import SpacegrayError, UsageError
 from spacegray.sockets import bind_unix, connect_unix
 from spacegray.workstation import create, hold
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.ssd import format_with, is_erased
+from spacegray.workstation.unlock import Owner
 
 PATH_LIMIT_BYTES: Final = 107
 """The longest path that programs can connect to (unix(7), without the zero at the end)."""
 
 
-def serve(workstation: Workstation, path: Path, ready: Callable[[Path], None]) -> None:
+def serve(
+    workstation: Workstation,
+    path: Path,
+    ready: Callable[[Path], None],
+    *,
+    owner: Owner | None = None,
+) -> None:
     """Serve the disk over NBD at `path` until the process is told to end (KeyboardInterrupt).
 
-    `ready` is called with the absolute path once clients may connect. Returns after the disk was
-    closed in order. Raises SpacegrayError when it cannot be served, or the chip ended.
+    `owner` gives what the chip needs to open the disk; of one that was erased an empty one is
+    made first. `ready` is called with the absolute path once clients may connect. Returns after the
+    disk was closed in order. Raises SpacegrayError when it cannot be served, or the chip ended.
     """
     doing = f"serving the disk of {workstation.name} at {path}"
     path = path.absolute()
     at = workstation.at
     with (
         listening(path, doing) as listener,
-        hold.chip(at, doing, f"in target disk mode, served at {path}") as chip,
+        hold.chip(at, doing, f"in target disk mode, served at {path}", owner) as chip,
     ):
+        if is_erased(chip.mailbox):
+            format_with(workstation, chip.mailbox)
         chip.mailbox.serve_disk(listener)
         before = _written(chip)
         try:
             ready(path)
             chip.process.process.wait()
         except KeyboardInterrupt:
-            if workstation.installed.empty and _written(chip) != before:
+            if workstation.empty and _written(chip) != before:
                 create.note_empty(at, workstation.installed, empty=False)
             chip.mailbox.close_disk()
             return

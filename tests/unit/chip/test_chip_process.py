@@ -19,10 +19,10 @@ from spacegray.chip.authenticode import parse
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess, launch
 from spacegray.chip.modules import NAMES
-from spacegray.errors import SpacegrayError
+from spacegray.chip.refusal import ChipRefusalError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import unsigned_image, workstation
+from tests.support.chip import born, unsigned_image, workstation
 
 SIZE_BYTES = 64 * 1024**2
 NOTICE_SECONDS = 2.0
@@ -35,7 +35,7 @@ IMAGE = unsigned_image(b"kernel" * 256, trailing=b"symbols")
 def at(tmp_path_factory: pytest.TempPathFactory) -> WorkstationPaths:
     """A workstation whose chip was born and has a disk."""
     paths = workstation(tmp_path_factory.mktemp("home"))
-    with launch(paths, birth_source="ovmf of this host") as chip, chip.client() as client:
+    with born(paths, source="ovmf of this host") as chip, chip.client() as client:
         client.create_disk(SIZE_BYTES)
     return paths
 
@@ -59,8 +59,8 @@ def part(chip: ChipProcess, name: str) -> psutil.Process:
     return found
 
 
-def refused(action: Callable[[], Any]) -> SpacegrayError:
-    with pytest.raises(SpacegrayError) as caught:
+def refused(action: Callable[[], Any]) -> ChipRefusalError:
+    with pytest.raises(ChipRefusalError) as caught:
         action()
     return caught.value
 
@@ -68,6 +68,7 @@ def refused(action: Callable[[], Any]) -> SpacegrayError:
 def test_show_says_who_it_is(client: ChipClient, at: WorkstationPaths) -> None:
     shown = client.show()
     assert shown["name"] == at.name
+    assert (shown["state"], shown["needs"], shown["unlocked"]) == ("open", [], True)
     assert shown["ecid"].startswith("0x")
     assert int(shown["ecid"], 16) > 0
     assert shown["seal"] == "keyfile"
@@ -91,18 +92,19 @@ def test_the_mailbox_is_its_owners_alone(chip: ChipProcess, at: WorkstationPaths
 
 
 def test_a_chip_is_born_once(at: WorkstationPaths) -> None:
-    error = refused(lambda: launch(at, birth_source="again"))
-    assert error.link == "chip"
+    with launch(at, new=True) as chip, chip.client() as client:
+        error = refused(lambda: client.birth("again"))
+    assert error.code == "exists"
     assert "exists already" in str(error)
 
 
 def test_a_birth_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     paths = workstation(tmp_path)
-    with launch(paths, birth_source="first") as chip, chip.client() as client:
+    with born(paths, source="first") as chip, chip.client() as client:
         ecid = client.show()["ecid"]
     (paths.state_folder / "chip.json").unlink()
-    assert "never born" in str(refused(lambda: launch(paths)))
-    with launch(paths, birth_source="second") as chip, chip.client() as client:
+    assert refused(lambda: launch(paths)).code == "unborn"
+    with born(paths, source="second") as chip, chip.client() as client:
         assert client.show()["ecid"] == ecid
 
 
@@ -188,7 +190,7 @@ def test_a_disk_without_the_chip_it_was_made_by_breaks_the_link_disk(
     tmp_path: Path, at: WorkstationPaths
 ) -> None:
     other = workstation(tmp_path)
-    with launch(other, birth_source="host") as chip, chip.client() as client:
+    with born(other) as chip, chip.client() as client:
         for name in NAMES:
             shutil.copy(at.folder / name, other.folder)
         error = refused(client.prepare_start)
@@ -202,14 +204,16 @@ def test_a_state_folder_with_foreign_files_does_not_open(
 ) -> None:
     """Promise: neither the key file, nor the store, nor the manifest of another chip serves."""
     other = workstation(tmp_path)
-    launch(other, birth_source="host").stop()
+    with born(other):
+        pass
     shutil.copy(at.state_folder / name, other.state_folder)
     assert refused(lambda: launch(other)).link == "chip"
 
 
 def test_all_of_another_vault_is_still_another_chip(tmp_path: Path, at: WorkstationPaths) -> None:
     other = workstation(tmp_path)
-    launch(other, birth_source="host").stop()
+    with born(other):
+        pass
     for name in ("sealing.key", "vault.sealed"):
         shutil.copy(at.state_folder / name, other.state_folder)
     assert "the vault is that of the chip" in str(refused(lambda: launch(other)))
@@ -281,16 +285,21 @@ def test_stopping_closes_the_disk_in_order(at: WorkstationPaths) -> None:
 def test_the_log_has_why_it_could_not_start(at: WorkstationPaths, tmp_path: Path) -> None:
     log = tmp_path / "chip.log"
     log.write_text("chip: link disk failed: an old one: of yesterday; forget it\n")
-    refused(lambda: launch(at, birth_source="again", log=log))
+    kept = (at.state_folder / "chip.json").read_bytes()
+    (at.state_folder / "chip.json").write_bytes(b"{}")
+    try:
+        assert refused(lambda: launch(at, log=log)).code == "corrupt"
+    finally:
+        (at.state_folder / "chip.json").write_bytes(kept)
     last = log.read_text().splitlines()[-1]
-    assert last.startswith("chip: link chip failed: making the chip of pro: it exists already; ")
+    assert last.startswith("chip: link chip failed (corrupt): reading ")
 
 
 def test_what_the_host_refuses_is_one_clear_error(tmp_path: Path) -> None:
     paths = workstation(tmp_path)
     paths.state_folder.mkdir(parents=True)
     (paths.state_folder / "chip.lock").mkdir()
-    error = refused(lambda: launch(paths, birth_source="host"))
+    error = refused(lambda: launch(paths, new=True))
     assert error.link == "chip"
     assert "chip.lock: Is a directory" in str(error)
 

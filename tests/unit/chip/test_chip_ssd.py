@@ -18,6 +18,7 @@ import pytest
 from spacegray.chip import controller as controllers
 from spacegray.chip import ssd as ssds
 from spacegray.chip.controller import ControllerRefusalError, listens
+from spacegray.chip.messages import AttachMode
 from spacegray.chip.part import Part
 from spacegray.chip.ssd import Ssd
 from spacegray.errors import SpacegrayError
@@ -31,17 +32,17 @@ New = Callable[..., Ssd]
 
 
 class FakeVault:
-    """Hands out links nobody listens on; remembers whether a new key was asked for."""
+    """Hands out links nobody listens on; remembers what they were asked for."""
 
     def __init__(self) -> None:
-        self.new_keys: list[bool] = []
+        self.modes: list[AttachMode] = []
         self.refusal: SpacegrayError | None = None
         self._far_ends: list[socket.socket] = []
 
-    def attach(self, new_key: bool) -> int:
+    def attach(self, mode: AttachMode) -> int:
         if self.refusal is not None:
             raise self.refusal
-        self.new_keys.append(new_key)
+        self.modes.append(mode)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._far_ends.append(ours)
         return theirs.detach()
@@ -131,7 +132,7 @@ def test_there_is_never_a_second_disk_in_its_place(disk: Ssd, vault: FakeVault) 
     with pytest.raises(SpacegrayError, match="one already"):
         disk.create(CAPACITY_BYTES)
     assert disk.modules.paths[1].read_bytes() == before
-    assert vault.new_keys == [True], "a key was thrown away for nothing"
+    assert vault.modes == ["format"], "a key was thrown away for nothing"
 
 
 @pytest.mark.parametrize("told", [{"error": "no_space"}, "die", "hang up"])
@@ -184,7 +185,7 @@ def test_one_user_at_a_time(disk: Ssd, new: New, vault: FakeVault) -> None:
     """Promise: a second opener is told, and gets neither the key nor a new one."""
     second = new()
     disk.open()
-    asked = len(vault.new_keys)
+    asked = len(vault.modes)
     for attempt in (second.open, lambda: second.erase(CAPACITY_BYTES)):
         with pytest.raises(SpacegrayError, match=r"flash-0\.module is in use by another process"):
             attempt()
@@ -192,7 +193,7 @@ def test_one_user_at_a_time(disk: Ssd, new: New, vault: FakeVault) -> None:
         disk.open()
     with pytest.raises(SpacegrayError, match="it is in use"):
         disk.erase(CAPACITY_BYTES)
-    assert len(vault.new_keys) == asked
+    assert len(vault.modes) == asked
     disk.stop()
     second.open()
 
@@ -205,7 +206,7 @@ def test_a_missing_module_is_named_and_costs_no_key(
     with pytest.raises(SpacegrayError, match=rf"flash-{number}\.module is missing") as caught:
         disk.open()
     assert caught.value.link == "disk"
-    assert vault.new_keys == [True]
+    assert vault.modes == ["format"]
     disk.modules.paths[number].mkdir()
     with pytest.raises(SpacegrayError, match=rf"flash-{number}\.module"):
         disk.open()
@@ -219,7 +220,7 @@ def test_an_erased_disk_is_whole_and_under_a_new_key(disk: Ssd, vault: FakeVault
     disk.modules.paths[1].unlink()
     disk.modules.paths[0].write_bytes(b"another's")
     disk.erase(2 * CAPACITY_BYTES)
-    assert vault.new_keys == [True, True]
+    assert vault.modes == ["format", "format"]
     for number, path in enumerate(disk.modules.paths):
         assert path.read_bytes() == f"module {number} of {2 * CAPACITY_BYTES}".encode()
 
@@ -231,9 +232,21 @@ def test_an_erased_disk_is_whole_and_under_a_new_key(disk: Ssd, vault: FakeVault
         ("foreign", 1, "flash-1.module is of another disk"),
         ("foreign", 2, "both modules (flash-0.module and flash-1.module) are of another disk"),
         ("exchanged", 2, "flash-0.module and flash-1.module are exchanged"),
-        ("stale", 0, "module flash-0.module is older than the chip remembers; put the newest back"),
-        ("stale", 1, "module flash-1.module is older than the chip remembers; put the newest back"),
+        (
+            "stale",
+            0,
+            "module flash-0.module is older than the chip remembers; `spacegray ssd accept",
+        ),
+        (
+            "stale",
+            1,
+            "module flash-1.module is older than the chip remembers; `spacegray ssd accept",
+        ),
+        ("stale", 1, "accept folder` accepts this older state (it asks for the password"),
         ("stale", 2, "both modules (flash-0.module and flash-1.module) are older"),
+        ("adopted", 1, "module flash-1.module is adopted since, by another chip, or by an"),
+        ("adopted", 2, "own back, or `spacegray ssd accept folder` takes them over (it asks for"),
+        ("unauthorised", None, "not allowed an adoption; `spacegray ssd accept folder` asks"),
         ("damaged", 1, "flash-1.module is damaged (a test)"),
         ("unformatted", None, "the chip remembers no disk"),
         ("no_space", None, "make room"),
@@ -332,6 +345,65 @@ def test_a_controller_that_dies_while_asked_says_its_last_words(disk: Ssd, new: 
     dying.open()
     with pytest.raises(SpacegrayError, match="the medium burns"):
         dying.verify(0, 1)
+
+
+@pytest.mark.parametrize("state", ["closed", "open", "served", "failed"])
+def test_a_killed_disk_is_off_and_nobody_is_told(
+    disk: Ssd, ended: list[Part], loop: StillLoop, state: str
+) -> None:
+    """Promise: erasing waits for no controller, and its end is no failure of the chip."""
+    connection: socket.socket | None = None
+    if state != "closed":
+        disk.open()
+    if state == "served":
+        connection = disk.serve("nbd")
+    if state == "failed":
+        (controller,) = controllers_alive()
+        controller.kill()
+    disk.kill()
+    assert not controllers_alive()
+    assert (disk.health().state, disk.health().detail) == ("off", "")
+    assert not ended
+    assert not loop.watched
+    disk.stop()
+    disk.kill()
+    if connection is not None:
+        connection.close()
+    disk.open()
+
+
+def test_a_controller_that_hangs_is_killed_too(disk: Ssd, new: New) -> None:
+    hanging = new(close="hang", exit="hang")
+    hanging.open()
+    hanging.kill()
+    assert not controllers_alive()
+
+
+def test_one_that_the_hosts_disk_holds_up_is_not_waited_for(
+    disk: Ssd, loop: StillLoop, ended: list[Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: it is gone for its owner all the same; the loop buries it and reports nothing."""
+    disk.open()
+    (controller,) = controllers_alive()
+    monkeypatch.setattr(controllers, "KILL_SECONDS", 0.0)
+    disk.kill()
+    assert disk.health().state == "off"
+    while loop.watched:
+        readable, _, _ = select.select(list(loop.watched), [], [], PATIENCE_SECONDS)
+        assert readable, "its end was not noticed"
+        for descriptor in readable:
+            if descriptor in loop.watched:
+                loop.watched[descriptor]()
+    assert not controller.is_running()
+    assert not ended
+    assert disk.health().state == "off"
+
+
+def test_adopting_is_asked_of_vault_and_controller(disk: Ssd, vault: FakeVault) -> None:
+    assert disk.open(adopt=True).incomplete
+    disk.stop()
+    assert not disk.open().incomplete
+    assert vault.modes[-2:] == ["adopt", "open"]
 
 
 def test_verifying_needs_an_open_disk(disk: Ssd) -> None:

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spacegray.chip import mailbox, messages
-from spacegray.chip.firmware import Reply
+from spacegray.chip import limits, mailbox, messages
+from spacegray.chip.client import ChipClient
+from spacegray.chip.core import Reply
 from spacegray.chip.messages import decode_map, encode_map
+from spacegray.chip.refusal import BUSY, ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.sockets import (
     DESCRIPTOR_LIMIT,
@@ -39,6 +41,8 @@ def answer(request: messages.Request, descriptors: list[int]) -> Reply:
         return Reply({}, [os.open("/dev/null", os.O_RDONLY)])
     if isinstance(request, messages.CloseDisk):
         raise SpacegrayError("closing", "it burns", "run", link="disk")
+    if isinstance(request, messages.Unlock):
+        raise ChipRefusalError("unlocking", "no", "wait", code="wrong", left=7, wait_seconds=60)
     raise ZeroDivisionError
 
 
@@ -112,6 +116,12 @@ def test_a_refusal_keeps_its_words_and_link(connect: Connect) -> None:
         "ok": False, "doing": "closing", "stopped_by": "it burns", "next_step": "run",
         "link": "disk",
     }  # fmt: skip
+
+
+def test_a_refused_secret_keeps_its_code_and_numbers(connect: Connect) -> None:
+    reply = ask(connect(), "unlock")
+    assert (reply["code"], reply["left"], reply["wait_seconds"]) == ("wrong", 7, 60)
+    assert reply["link"] == "chip"
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff", encode_map({"op": "export_key"})])
@@ -224,12 +234,119 @@ def flood(connection: socket.socket) -> None:
         connection.sendall(message)
 
 
+def test_over_the_limit_is_refused_unread_and_served_again(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: whoever asks too much gets a cheap refusal, in order, and is not hung up."""
+    monkeypatch.setattr(limits, "CONNECTION_BURST", 3)
+    monkeypatch.setattr(limits, "CONNECTION_PER_SECOND", 50.0)
+    noisy, good = connect(), connect()
+    noisy.sendall(framed({"op": "show"}) * 100)
+    codes = [reply_of(noisy).get("code") for _ in range(100)]
+    assert codes[:3] == [None] * 3
+    assert BUSY in codes
+    assert ask(good, "show")["ok"] is True
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not answered(noisy):
+        assert time.monotonic() < deadline, "it is never served again"
+
+
+def test_the_client_asks_again_when_the_chip_is_busy(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: an honest client never sees the limits, it only waits a moment."""
+    monkeypatch.setattr(limits, "CONNECTION_BURST", 1)
+    monkeypatch.setattr(limits, "CONNECTION_PER_SECOND", 20.0)
+    connect()
+    with ChipClient(tmp_path / "mailbox") as client:
+        assert [client.show()["name"] for _ in range(3)] == ["test"] * 3
+
+
+def test_guesses_are_limited_for_all_together(connect: Connect) -> None:
+    """Promise: what takes the vault long is rationed, whoever asks; the rest goes on."""
+    clients = [connect() for _ in range(8)]
+    codes: list[str] = []
+    while BUSY not in codes:
+        codes += [ask(each, "unlock")["code"] for each in clients]
+    assert limits.COSTLY_BURST <= codes.count("wrong") < len(codes)
+    assert ask(clients[0], "show")["ok"] is True
+
+
+class Turns:
+    """A chip that notes who was answered, and fails (which ends the loop) after so many."""
+
+    def __init__(self, ends_after: int) -> None:
+        self.ends_after = ends_after
+        self.answered: list[str] = []
+
+    def answer(self, request: messages.Request, _: list[int]) -> Reply:
+        self.answered.append(type(request).__name__)
+        return Reply()
+
+    def over(self) -> bool:
+        return len(self.answered) >= self.ends_after
+
+
+def test_one_of_each_in_turn(tmp_path: Path) -> None:
+    """Promise: a client that sends thousands at once waits in line like everybody else."""
+    turns = Turns(ends_after=40)
+    with bind_unix(tmp_path / "mailbox") as listener, contextlib.ExitStack() as stack:
+        floods = [stack.enter_context(connect_unix(tmp_path / "mailbox")) for _ in range(3)]
+        quiet = stack.enter_context(connect_unix(tmp_path / "mailbox"))
+        for each in floods:
+            each.sendall(framed({"op": "show"}) * 500)
+        quiet.sendall(framed({"op": "close_disk"}))
+        mailbox.Loop().serve(listener, turns.answer, turns.over)
+    # Connections are taken in one by one, so the last one's first turn is in the fourth round.
+    assert turns.answered.index("CloseDisk") <= len(floods) * (len(floods) + 1)
+
+
+def test_what_was_sent_long_ago_but_waits_its_turn_is_not_slow(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise: only a message that does not arrive is slow, not one that the chip let wait."""
+    monkeypatch.setattr(mailbox, "MESSAGE_SECONDS", 0.05)
+    connection = connect()
+    connection.sendall(framed({"op": "show"}) * 200)
+    assert len([reply_of(connection) for _ in range(200)]) == 200
+
+
+def framed(fields: dict[str, Any]) -> bytes:
+    payload = encode_map(fields)
+    return struct.pack(">I", len(payload)) + payload
+
+
+REQUESTS = st.fixed_dictionaries(
+    {"op": st.sampled_from(sorted(messages.OPERATIONS))},
+    optional={
+        "source": st.text(max_size=20),
+        "seal": st.sampled_from(["keyfile", "passphrase", "tpm2", "none"]),
+        "with": st.sampled_from(["password", "recovery_key"]),
+        "mode": st.sampled_from(["normal", "recovery"]),
+        "nonce": st.binary(max_size=70),
+        "size_bytes": st.integers(),
+        "front": st.sampled_from(["nbd", None, 1]),
+    },
+)
+PIECES = st.lists(
+    st.tuples(
+        REQUESTS.map(framed) | st.binary(max_size=200) | st.just(b"\0\0\0\1") | st.just(b"\xff"),
+        st.integers(0, DESCRIPTOR_LIMIT + 2),
+    ),
+    max_size=6,
+)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.binary(max_size=200) | st.just(b"\0\0\0\1"), max_size=5))
-def test_no_bytes_stop_it(connect: Connect, pieces: list[bytes]) -> None:
-    """Promise: the chip goes on, whatever its mailbox gets."""
-    with connect() as noisy, contextlib.suppress(ConnectionError, BrokenPipeError):
-        for piece in pieces:
-            noisy.sendall(piece)
-    with connect() as good:
-        assert ask(good, "show")["ok"] is True
+@given(PIECES)
+def test_no_bytes_stop_it(connect: Connect, pieces: list[tuple[bytes, int]]) -> None:
+    """Promise: the chip goes on and keeps nothing, whatever its mailbox gets."""
+    before = open_nulls()
+    with open(os.devnull, "rb") as null:
+        with connect() as noisy, contextlib.suppress(ConnectionError):
+            for data, count in pieces:
+                socket.send_fds(noisy, [data or b"\0"], [null.fileno()] * count)
+        with connect() as good:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while ask(good, "show")["ok"] and open_nulls() > before + 1:
+                assert time.monotonic() < deadline, "descriptors are left behind"

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spacegray import sockets
-from spacegray.chip import authenticode, mailbox, messages
+from spacegray.chip import authenticode, limits, mailbox, manifest, messages
+from spacegray.chip.firmware import ANSWERED
 from spacegray.sockets import PeerError
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "chip-protocol.md").read_text()
@@ -22,16 +24,39 @@ PLAIN = st.recursive(
     max_leaves=20,
 )
 
+VALUES = st.sampled_from(
+    ["password", "recovery_key", "normal", "recovery", "keyfile", "nbd", 16 * 1024**2, bytes(8)]
+)
+
 
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
         ({"op": "show"}, messages.Show),
+        ({"op": "birth", "source": "ovmf", "seal": "keyfile"}, messages.Birth),
+        ({"op": "birth", "source": "x" * 200, "seal": "passphrase"}, messages.Birth),
+        ({"op": "adopt_bundle", "source": "ovmf", "seal": "tpm2"}, messages.AdoptBundle),
+        ({"op": "unseal"}, messages.Unseal),
+        ({"op": "unlock"}, messages.Unlock),
+        ({"op": "unlock", "with": "recovery_key", "mode": "normal"}, messages.Unlock),
+        ({"op": "set_password"}, messages.SetPassword),
+        ({"op": "change_password", "mode": "recovery"}, messages.ChangePassword),
+        ({"op": "remove_password", "with": "password"}, messages.RemovePassword),
+        ({"op": "make_recovery_key"}, messages.MakeRecoveryKey),
+        ({"op": "authorise_rollback", "with": "recovery_key"}, messages.AuthoriseRollback),
+        ({"op": "erase"}, messages.Erase),
+        ({"op": "restore"}, messages.Restore),
+        ({"op": "restore", "source": "a newer ovmf"}, messages.Restore),
+        ({"op": "attest", "nonce": bytes(8)}, messages.Attest),
+        ({"op": "attest", "nonce": bytes(64)}, messages.Attest),
+        ({"op": "export_recovery"}, messages.ExportRecovery),
+        ({"op": "destroy"}, messages.Destroy),
         ({"op": "sign_image"}, messages.SignImage),
         ({"op": "create_disk", "size_bytes": 10**12}, messages.CreateDisk),
         ({"op": "erase_disk", "size_bytes": 16 * 1024**2}, messages.EraseDisk),
         ({"op": "open_disk"}, messages.OpenDisk),
         ({"op": "open_disk", "front": "nbd", "strict": True}, messages.OpenDisk),
+        ({"op": "open_disk", "adopt": True}, messages.OpenDisk),
         ({"op": "verify_disk", "block": 0, "count": 2**30}, messages.VerifyDisk),
         ({"op": "disk_health"}, messages.DiskHealth),
         ({"op": "close_disk"}, messages.CloseDisk),
@@ -49,6 +74,22 @@ def test_each_operation_is_understood(fields: dict[str, Any], kind: type) -> Non
         {"op": "export_key"},
         {"op": ["show"]},
         {"op": "show", "force": True},
+        {"op": "birth"},
+        {"op": "birth", "source": "ovmf", "seal": "none"},
+        {"op": "birth", "source": "", "seal": "keyfile"},
+        {"op": "birth", "source": "x" * 201, "seal": "keyfile"},
+        {"op": "birth", "source": "ovmf", "seal": "keyfile", "passphrase": "secret"},
+        {"op": "unseal", "passphrase": "secret"},
+        {"op": "unlock", "with": "finger"},
+        {"op": "unlock", "with_": "password"},
+        {"op": "unlock", "mode": None},
+        {"op": "unlock", "password": "secret"},
+        {"op": "restore", "source": 7},
+        {"op": "attest"},
+        {"op": "attest", "nonce": bytes(7)},
+        {"op": "attest", "nonce": bytes(65)},
+        {"op": "attest", "nonce": "QUFBQUFBQUE="},
+        {"op": "open_disk", "adopt": 1},
         {"op": "create_disk"},
         {"op": "create_disk", "size_bytes": "1000"},
         {"op": "create_disk", "size_bytes": 1.0e12},
@@ -69,8 +110,9 @@ def test_each_operation_is_understood(fields: dict[str, Any], kind: type) -> Non
         {"op": "open_disk", "front": b"nbd"},
     ],
 )
-def test_wrong_fields_are_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(PeerError):
+def test_wrong_fields_are_refused_without_a_hint(fields: dict[str, Any]) -> None:
+    """Promise: who sends rubbish learns nothing of what would be understood."""
+    with pytest.raises(PeerError, match=r"^not a request of the chip$"):
         messages.parse_request(messages.encode_map(fields))
 
 
@@ -108,20 +150,44 @@ def test_no_bytes_do_more_than_be_refused(payload: bytes) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.dictionaries(st.sampled_from(["op", "size_bytes", "front", "x"]), PLAIN))
-def test_no_fields_do_more_than_be_refused(fields: dict[str, Any]) -> None:
-    payload = messages.encode_map({"op": "create_disk"} | fields)
+@given(st.sampled_from(sorted(messages.OPERATIONS)), st.data())
+def test_no_fields_do_more_than_be_refused(op: str, data: st.DataObject) -> None:
+    known = {field.encode_name for field in msgspec.structs.fields(messages.OPERATIONS[op])}
+    fields = data.draw(st.dictionaries(st.sampled_from([*sorted(known), "x"]), PLAIN | VALUES))
+    payload = messages.encode_map({"op": op} | fields)
     try:
         request = messages.parse_request(payload)
     except PeerError:
         return
-    assert set(fields) <= {"op", "size_bytes", "front"}
-    assert type(request).__struct_config__.tag in messages.OPERATIONS
+    assert set(fields) <= known
+    assert type(request) is messages.OPERATIONS[op]
 
 
 def test_document_lists_the_operations() -> None:
-    listed = re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE)
-    assert listed == list(messages.OPERATIONS)
+    assert [op for op, *_ in rows()] == list(messages.OPERATIONS)
+
+
+def test_document_lists_fields_and_descriptors() -> None:
+    for op, fields, descriptors, _ in rows():
+        kind = messages.OPERATIONS[op]
+        named = re.findall(r"(?:^|; )`(\w+)`", fields)
+        wanted = [field.encode_name for field in msgspec.structs.fields(kind)]
+        assert sorted(named) == sorted(wanted), op
+        counts = re.match(r"(\d)(?: or (\d))?", descriptors)
+        assert counts is not None, op
+        assert tuple(int(each) for each in counts.groups() if each) == kind.descriptors, op
+
+
+def test_document_says_which_are_answered_when() -> None:
+    for state, kinds in ANSWERED.items():
+        (row,) = re.findall(rf"^\| `{state}`: [^|]*\| (.*) \|$", DOCUMENT, re.MULTILINE)
+        listed = {messages.OPERATIONS[op] for op in re.findall(r"`(\w+)`", row)}
+        assert listed == set(kinds)
+
+
+def rows() -> list[tuple[str, ...]]:
+    """The table of requests: operation, fields, descriptors, reply."""
+    return re.findall(r"^\| `(\w+)` \| (.*?)\| (.*?)\| (.*?)\|$", DOCUMENT, re.MULTILINE)
 
 
 def test_document_states_the_limits() -> None:
@@ -129,9 +195,24 @@ def test_document_states_the_limits() -> None:
     assert f"at most {sockets.DESCRIPTOR_LIMIT}." in DOCUMENT
     assert f"within {mailbox.MESSAGE_SECONDS:.0f} seconds" in DOCUMENT
     assert f"at most {messages.DEPTH_LIMIT} levels" in DOCUMENT
+    assert f"`nonce`: {messages.NONCE_LEAST_BYTES} to {messages.NONCE_LIMIT_BYTES} " in DOCUMENT
+    assert f"1 to {messages.SOURCE_LIMIT_CHARACTERS} characters" in DOCUMENT
+    assert f"newest {manifest.SIGNED_LIMIT} images" in DOCUMENT
     assert f"at most {authenticode.IMAGE_LIMIT_BYTES // 1024**2} MiB" in DOCUMENT
     assert f"{messages.DISK_LEAST_BYTES} to {messages.DISK_LIMIT_BYTES}" in DOCUMENT
     assert f"a multiple of {messages.DISK_BLOCK_BYTES}" in DOCUMENT
     assert f"`count`: 1 to {messages.DISK_LIMIT_BLOCKS}" in DOCUMENT
     assert mailbox.CONNECTION_LIMIT == 16
     assert "a seventeenth connection" in DOCUMENT
+
+
+def test_document_states_the_rates() -> None:
+    listed = re.findall(r"^\| (.*) \| (\d+) \| (\d+) \|$", DOCUMENT, re.MULTILINE)
+    assert [(int(burst), float(rate)) for _, burst, rate in listed] == [
+        (limits.CONNECTION_BURST, limits.CONNECTION_PER_SECOND),
+        (limits.TOTAL_BURST, limits.TOTAL_PER_SECOND),
+        (limits.COSTLY_BURST, limits.COSTLY_PER_SECOND),
+    ]
+    assert f"for {limits.SHARE_SECONDS} s" in listed[1][0]
+    costly = {messages.OPERATIONS[op] for op in re.findall(r"`(\w+)`", listed[2][0])}
+    assert costly == set(mailbox.COSTLY)

@@ -20,7 +20,7 @@ RUNTIME = efivar.EFI_VARIABLE_RUNTIME_ACCESS
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     with vaultd(tmp_path_factory.mktemp("state")) as vault:
-        vault.ask("birth")
+        vault.ask("birth", seal="keyfile")
         reply = vault.ask("identity")
     del reply["ok"]
     return Identity(**reply)

@@ -1,16 +1,20 @@
 """The client of the vault: real answers are taken, broken ones are one clear error."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from spacegray.chip.vault import Vault, VaultRefusalError
+from spacegray.chip.messages import AttachMode
+from spacegray.chip.vault import BUDGETS, WORDS, Vault, VaultRefusalError
 from spacegray.errors import SpacegrayError
 from tests.support.chip import StillLoop
-from tests.support.vaultd import SsdLink, program
+from tests.support.vaultd import ROOT, SsdLink, program, secret
+
+PROTOCOL = (ROOT / "docs" / "vault-protocol.md").read_text()
 
 Start = Callable[[Path], Vault]
 
@@ -49,7 +53,7 @@ def open_descriptors() -> set[int]:
 
 def test_a_chip_keeps_its_identity(start: Start) -> None:
     first = start(program())
-    ecid = first.birth()
+    ecid = first.birth("keyfile")
     identity = first.identity()
     first.stop()
     second = start(program())
@@ -57,41 +61,67 @@ def test_a_chip_keeps_its_identity(start: Start) -> None:
     assert second.identity() == identity
 
 
+def test_a_status_says_all_of_it(start: Start) -> None:
+    vault = start(program())
+    ecid = vault.birth("keyfile")
+    status = vault.status()
+    assert (status.ecid, status.life, status.lives) == (ecid, "in use", 1)
+    assert (status.seal, status.root, status.policy) == ("keyfile", "software", "full")
+    there = (status.password, status.recovery_key, status.adopting, status.put_back)
+    assert there == (False, False, False, False)
+    assert set(status.attempts) == set(BUDGETS)
+    assert {each.left for each in status.attempts.values()} == {10}
+
+
 def test_the_ssd_is_linked_to_the_vault_and_to_nobody_else(start: Start) -> None:
     vault = start(program())
-    vault.birth()
+    vault.birth("keyfile")
     before = open_descriptors()
-    descriptor = vault.attach_ssd(new_key=False)
+    descriptor = vault.attach_ssd("open")
     assert open_descriptors() == before | {descriptor}
     assert not os.get_inheritable(descriptor)
     with SsdLink(descriptor) as ssd:
         assert len(ssd.volume_key()) == 32
         with pytest.raises(VaultRefusalError) as caught:
-            vault.attach_ssd(new_key=True)
+            vault.attach_ssd("format")
         assert caught.value.code == "attached"
         assert open_descriptors() == before | {descriptor}
-    os.close(vault.attach_ssd(new_key=False))
+    os.close(vault.attach_ssd("open"))
 
 
 def test_a_new_key_is_another_one_and_stays(start: Start) -> None:
+    modes: tuple[AttachMode, ...] = ("open", "open", "format", "open")
     first = start(program())
-    first.birth()
+    first.birth("keyfile")
     keys = []
-    for new_key in (False, False, True, False):
-        with SsdLink(first.attach_ssd(new_key)) as ssd:
+    for mode in modes:
+        with SsdLink(first.attach_ssd(mode)) as ssd:
             keys.append(ssd.volume_key())
     first.stop()
     second = start(program())
     second.open()
-    with SsdLink(second.attach_ssd(new_key=False)) as ssd:
+    with SsdLink(second.attach_ssd("open")) as ssd:
         keys.append(ssd.volume_key())
     assert keys[0] == keys[1] != keys[2] == keys[3] == keys[4]
 
 
 def test_a_signature_is_the_vaults(start: Start) -> None:
     vault = start(program())
-    vault.birth()
+    vault.birth("keyfile")
     assert vault.identity().db in vault.sign_image(bytes(32))
+
+
+def test_secrets_are_passed_on_and_never_read(start: Start) -> None:
+    """Promise: a secret goes to the vault as the descriptor that it came in."""
+    vault = start(program())
+    vault.birth("keyfile")
+    before = open_descriptors()
+    with secret(b"password") as new:
+        vault.set_password(new)
+        assert os.read(new, 10) == b"", "the vault has not read it"
+    with secret(b"password") as proof:
+        vault.unlock("password", "normal", proof)
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize(
@@ -99,8 +129,11 @@ def test_a_signature_is_the_vaults(start: Start) -> None:
     [
         ("unborn", Vault.open),
         ("locked", Vault.identity),
-        ("locked", lambda vault: vault.attach_ssd(new_key=False)),
+        ("locked", Vault.status),
+        ("locked", Vault.erase),
+        ("locked", lambda vault: vault.attach_ssd("open")),
         ("malformed", lambda vault: vault.sign_image(b"too short")),
+        ("tpm", lambda vault: vault.birth("tpm2")),
     ],
 )
 def test_refusals_keep_their_code(
@@ -110,6 +143,12 @@ def test_refusals_keep_their_code(
         action(start(program()))
     assert caught.value.code == code
     assert caught.value.link == "chip"
+
+
+def test_every_refusal_of_the_vault_that_has_words_is_one_of_its() -> None:
+    """Promise: no word of the vault's protocol is misspelt here."""
+    listed = re.findall(r"^\| `(\w+)` \|", PROTOCOL.partition("## Refusals")[2], re.MULTILINE)
+    assert set(WORDS) <= set(listed)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 
 import pytest
 
@@ -12,14 +13,17 @@ from spacegray.spec import Spec
 
 
 def order(**fields):
-    defaults = {"edition": None, "spec": None, "mirror": None, "password_file": None, "ask": False}
+    defaults = {"edition": None, "seal": None, "spec": None, "mirror": None, "ask": False}
     return Order(**{**defaults, **fields})
 
 
-def test_an_edition_goes_over_the_specs(tmp_path):
+def test_single_options_go_over_the_specs(tmp_path):
     path = tmp_path / "spec.toml"
-    path.write_text('cores = 18\nedition = "base"\n')
-    assert order(spec=str(path), edition="tiny").resolve() == Spec(cores=18, edition="tiny")
+    path.write_text('cores = 18\nedition = "base"\nseal = "passphrase"\n')
+    assert order(spec=str(path), edition="tiny").resolve() == Spec(
+        cores=18, edition="tiny", seal="passphrase"
+    )
+    assert order(spec=str(path), seal="keyfile").resolve().seal == "keyfile"
     assert order().resolve() == Spec()
 
 
@@ -29,20 +33,34 @@ def test_a_spec_comes_from_standard_input(monkeypatch):
 
 
 def test_generated_passwords_differ_and_can_be_typed():
-    made = {everyday._password(order(), "owner")[0] for _ in range(50)}
+    made = {everyday.generated() for _ in range(50)}
     assert len(made) == 50
     for password in made:
-        assert re.fullmatch(r"([a-z2-9]{4}-){3}[a-z2-9]{4}", password.decode())
-        assert not set(password.decode()) & set("il01o")
+        assert re.fullmatch(r"([a-z2-9]{4}-){3}[a-z2-9]{4}", password)
+        assert not set(password) & set("il01o")
 
 
-def test_a_password_file_gives_its_first_line(tmp_path):
+def test_the_first_users_password_is_hashed_without_being_read(tmp_path):
     path = tmp_path / "password"
     path.write_bytes("pässword\nrest".encode())
-    assert everyday._password(order(password_file=str(path)), "owner") == (
-        "pässword".encode(),
-        False,
-    )
+    made, shown = everyday.first_user(str(path), "owner", ask=False)
+    assert made == openssl("pässword", salt=made.split("$")[2])
+    assert shown is None
+
+
+def test_a_password_that_was_made_is_shown_and_is_the_one_that_counts():
+    made, shown = everyday.first_user(None, "owner", ask=False)
+    assert shown is not None
+    password = shown.removeprefix("User owner, password ").removesuffix(" (shown this once)")
+    assert made == openssl(password, salt=made.split("$")[2])
+
+
+def openssl(password: str, *, salt: str) -> str:
+    """The same hash, made from the password in clear."""
+    return subprocess.run(
+        ["openssl", "passwd", "-6", "-salt", salt, "-stdin"],
+        input=password, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
 
 
 @pytest.mark.parametrize("content", [b"", b"\nsecond", b"a\0b", b"x" * 2000])
@@ -50,4 +68,4 @@ def test_a_password_file_without_a_password_is_refused(tmp_path, content):
     path = tmp_path / "password"
     path.write_bytes(content)
     with pytest.raises(UsageError, match="reading the password"):
-        everyday._password(order(password_file=str(path)), "owner")
+        everyday.first_user(str(path), "owner", ask=False)

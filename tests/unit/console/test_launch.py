@@ -90,7 +90,7 @@ def test_no_token_is_in_a_log_an_argument_or_the_environment(paths, tmp_path):
         client.get(address)
         key = next(iter(client.cookies.values()))
         client.get(address)
-    log = (paths.state / "console.log").read_text()
+    log = paths.console_log.read_text()
     assert "listening" in log, "the control: this is the log"
     (console,) = consoles(tmp_path)
     for secret in (token, key):
@@ -104,7 +104,7 @@ def test_no_token_is_in_a_log_an_argument_or_the_environment(paths, tmp_path):
 def test_only_its_owner_can_knock(paths):
     launch.ensure(paths)
     assert socket_path(paths).stat().st_mode & 0o777 == 0o600
-    assert (paths.state / "console.log").stat().st_mode & 0o077 == 0
+    assert paths.console_log.stat().st_mode & 0o077 == 0
 
 
 def test_a_broken_knock_harms_nobody(paths):

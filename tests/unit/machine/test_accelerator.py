@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from spacegray import host, process
+from spacegray.confinement import Reach
 from spacegray.errors import SpacegrayError
-from spacegray.landlock import Reach
 from spacegray.machine import accelerator, arguments
 from spacegray.machine.accelerator import Finding, choose, probe
 from spacegray.paths import Paths
@@ -170,7 +170,7 @@ def test_two_who_ask_at_once_share_one_probe(paths: Paths, fake: FakeQemu, tmp_p
         textwrap.dedent(f"""
             from pathlib import Path
             from spacegray import host
-            from spacegray.landlock import Reach
+            from spacegray.confinement import Reach
             from spacegray.machine import accelerator, arguments
             from spacegray.paths import Paths
             host.KVM_DEVICE = Path({str(host.KVM_DEVICE)!r})

@@ -11,7 +11,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 
-from tests.support.flash_reader import SLOT, TAG, FlashError, FlashReader
+from tests.support.flash_reader import (
+    SLOT,
+    SUPERBLOCK_SLOTS,
+    TAG,
+    FlashError,
+    FlashReader,
+    superblock_anchors,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 MAKING_TIMEOUT_SECONDS = 120
@@ -33,6 +40,8 @@ class Image:
         assert made.returncode == 0, made.stderr
         values = dict(line.split() for line in made.stdout.splitlines())
         self.key, self.anchor = bytes.fromhex(values["key"]), bytes.fromhex(values["anchor"])
+        self.earlier = bytes.fromhex(values["earlier"])
+        """The anchor before the last session."""
         self.contents = plain.read_bytes()
 
     def read(self) -> FlashReader:
@@ -66,6 +75,31 @@ def test_every_block_reads_as_it_was_written(tmp_path, seed, slots, end):
     assert 0 < zeros < reader.blocks, "the image has both blocks and holes"
     # A stop leaves a checkpoint; after a power cut there are records that it does not know.
     assert (reader.records > 1) == (end == "cut")
+
+
+@pytest.mark.parametrize("end", ["stop", "cut", "adopt"])
+def test_the_superblocks_lead_to_every_block(tmp_path, end):
+    """Promise: modules and volume key are enough, the chip's anchor aside.
+
+    After an adoption the newest superblock is that of the chip that adopted.
+    """
+    image = Image(tmp_path, 6, 16, end)
+    anchors = superblock_anchors(image.modules, image.key)
+    assert 1 <= len(anchors) <= len(SUPERBLOCK_SLOTS)
+    if end != "cut":
+        assert anchors[0] == image.anchor
+    reader = FlashReader(image.modules, image.key, anchors[0])
+    for block in range(reader.blocks):
+        assert reader.read_block(block) == image.contents[block * SLOT :][:SLOT], f"block {block}"
+    assert not superblock_anchors(image.modules, bytes(32))
+
+
+def test_an_anchor_from_before_an_adoption_reads_nothing(tmp_path):
+    """Promise: pairing and adoptions are where the document says."""
+    image = Image(tmp_path, 7, 16, "adopt")
+    assert image.read().blocks
+    with pytest.raises(FlashError, match="adopted since"):
+        FlashReader(image.modules, image.key, image.earlier)
 
 
 def test_changed_bytes_are_found_by_the_reader_too(tmp_path):

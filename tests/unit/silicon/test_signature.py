@@ -61,7 +61,7 @@ def attach(image: bytes, signature: bytes) -> bytes:
 def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, x509.Certificate]:
     """A signature of the smallest image, and the chip's db certificate."""
     with vaultd(tmp_path_factory.mktemp("state")) as vault:
-        vault.ask("birth")
+        vault.birth()
         digest = authenticode_digest(smallest_image())
         signature = vault.ask("sign_image", digest=digest)["signature"]
         assert vault.ask("sign_image", digest=digest)["signature"] == signature

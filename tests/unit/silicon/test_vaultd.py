@@ -23,7 +23,7 @@ NOBODY = 65534
 def chip(tmp_path: Path) -> Iterator[Vaultd]:
     """A vault that has just been born."""
     with vaultd(tmp_path) as vault:
-        assert vault.ask("birth")["ok"]
+        assert vault.birth()
         yield vault
 
 
@@ -38,7 +38,7 @@ def code(reply: dict[str, Any]) -> object:
 def test_chip_stays_the_same_across_power_offs(tmp_path: Path) -> None:
     """Promise: the chip that is opened is the one that was born."""
     with vaultd(tmp_path) as vault:
-        ecid = vault.ask("birth")["ecid"]
+        ecid = vault.birth()
         identity = vault.ask("identity")
         with vault.attach() as ssd:
             key = ssd.volume_key()
@@ -77,7 +77,7 @@ def test_nothing_is_answered_before_birth_or_opening(tmp_path: Path) -> None:
     with vaultd(tmp_path) as vault, ours, theirs:
         assert code(vault.ask("identity")) == "locked"
         assert code(vault.ask("sign_image", digest=bytes(32))) == "locked"
-        assert code(vault.ask("attach_ssd", theirs.fileno(), format=True)) == "locked"
+        assert code(vault.ask("attach_ssd", theirs.fileno(), mode="format")) == "locked"
         assert code(vault.ask("open")) == "unborn"
         assert list(tmp_path.iterdir()) == []
 
@@ -85,11 +85,11 @@ def test_nothing_is_answered_before_birth_or_opening(tmp_path: Path) -> None:
 def test_second_birth_is_refused(tmp_path: Path, chip: Vaultd) -> None:
     """Promise: a chip is born once, and the refusal leaves it working."""
     before = (tmp_path / "vault.sealed").read_bytes()
-    assert code(chip.ask("birth")) == "exists"
+    assert code(chip.ask("birth", seal="keyfile")) == "exists"
     assert chip.ask("identity")["ok"]
     chip.close()
     with vaultd(tmp_path) as vault:
-        assert code(vault.ask("birth")) == "exists"
+        assert code(vault.ask("birth", seal="keyfile")) == "exists"
     assert (tmp_path / "vault.sealed").read_bytes() == before
 
 
@@ -128,7 +128,9 @@ def test_damaged_store_is_corrupt(tmp_path: Path, chip: Vaultd) -> None:
         cbor2.dumps({"op": "sign_image", "digest": bytes(31)}),
         cbor2.dumps({"op": "sign_image", "digest": "0" * 32}),
         cbor2.dumps({"op": "attach_ssd"}),
-        cbor2.dumps({"op": "attach_ssd", "format": 1}),
+        cbor2.dumps({"op": "attach_ssd", "mode": "steal"}),
+        cbor2.dumps({"op": "birth"}),
+        cbor2.dumps({"op": "unlock", "with": "password"}),
         cbor2.dumps({"op": "identity", "pad": bytes(PACKET_SIZE_BYTES_MAX)}),
         bytes(PACKET_SIZE_BYTES_MAX),
     ],
@@ -149,9 +151,10 @@ def test_stray_descriptors_are_refused_and_closed(chip: Vaultd) -> None:
     """Promise: the vault holds no descriptor that it was not given for a reason."""
     reader, writer = os.pipe()
     assert code(chip.ask("identity", writer)) == "descriptor"
-    assert code(chip.ask("attach_ssd", writer, format=False)) == "descriptor"
-    assert code(chip.ask("attach_ssd", writer, writer, format=False)) == "malformed"
-    assert code(chip.ask("attach_ssd", *[writer] * 20, format=False)) == "malformed"
+    assert code(chip.ask("attach_ssd", writer, mode="open")) == "descriptor"
+    assert code(chip.ask("attach_ssd", writer, writer, mode="open")) == "descriptor"
+    assert code(chip.ask("attach_ssd", *[writer] * 4, mode="open")) == "malformed"
+    assert code(chip.ask("attach_ssd", *[writer] * 20, mode="open")) == "malformed"
     os.close(writer)
     with open(reader, "rb") as pipe:  # ends only when every copy of the write end is closed
         assert pipe.read() == b""
@@ -214,7 +217,7 @@ def test_others_of_the_same_user_cannot_look_inside(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, user=user, check=False).returncode
 
     with vaultd(tmp_path, user) as vault:
-        assert vault.ask("birth")["ok"]
+        assert vault.birth()
         assert environment_of(vault.process.pid) != 0
         with subprocess.Popen(["cat"], stdin=subprocess.PIPE, user=user) as control:
             assert environment_of(control.pid) == 0

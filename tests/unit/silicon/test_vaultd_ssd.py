@@ -31,7 +31,7 @@ def born(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state folder of a chip that was born, to copy: making keys takes a while."""
     folder = tmp_path_factory.mktemp("born")
     with vaultd(folder) as vault:
-        assert vault.ask("birth")["ok"]
+        assert vault.birth()
     return folder
 
 
@@ -49,6 +49,13 @@ def code(reply: dict[str, Any]) -> object:
     assert set(reply) == {"ok", "error", "detail"}, reply
     assert reply["ok"] is False
     return reply["error"]
+
+
+def refused_attachment(vault: Vaultd) -> object:
+    """Why no SSD is attached to the disk as it is."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        return code(vault.ask("attach_ssd", theirs.fileno(), mode="open"))
 
 
 def limit_file_sizes(vault: Vaultd, size_bytes: int) -> None:
@@ -126,26 +133,23 @@ def test_a_new_key_ends_the_old_disk(tmp_path: Path, chip: Vaultd) -> None:
         old_key = ssd.volume_key()
         ssd.write(9, b"old")
     old_file = (tmp_path / "anchor").read_bytes()
-    with chip.attach(new_key=True) as ssd:
+    with chip.attach("format") as ssd:
         assert ssd.anchor() is None
         new_key = ssd.volume_key()
         assert new_key != old_key
         assert ssd.write(1, b"new") == {"ok": True}
     assert chip.ask("identity") == identity
     assert old_key not in b"".join(read_secrets(tmp_path).values())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "anchor",
-        "sealing.key",
-        "vault.sealed",
-    ]
     chip.close()
+    room = {path.name: path.read_bytes() for path in tmp_path.glob("*.new")}
+    assert sorted(room) == ["anchor.new", "vault.sealed.new"]
+    assert not any(b"".join(room.values()))
+    assert read_secrets(tmp_path)["volume_key"] == new_key
     (tmp_path / "anchor").write_bytes(old_file)
     with vaultd(tmp_path) as vault:
         vault.ask("open")
-        with vault.attach() as ssd:
-            assert ssd.volume_key() == new_key
-            assert code(ssd.ask("read_anchor")) == "corrupt"
-            assert code(ssd.write(10, b"more")) == "corrupt"
+        assert vault.ask("status")["put_back"] is True
+        assert refused_attachment(vault) == "put_back"
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "zeros", "both slots"])
@@ -165,10 +169,8 @@ def test_a_damaged_anchor_file_is_no_new_disk(tmp_path: Path, chip: Vaultd, dama
         file.write_bytes(broken[damage])
     with vaultd(tmp_path) as vault:
         assert vault.ask("open")["ok"]
-        with vault.attach() as ssd:
-            assert code(ssd.ask("read_anchor")) == "corrupt"
-            assert code(ssd.write(2, b"two")) == "corrupt"
-        with vault.attach(new_key=True) as ssd:
+        assert refused_attachment(vault) == "put_back"
+        with vault.attach("format") as ssd:
             assert ssd.anchor() is None
             assert ssd.write(1, b"one") == {"ok": True}
 
@@ -178,7 +180,8 @@ def test_one_torn_slot_is_a_power_cut(tmp_path: Path, chip: Vaultd) -> None:
     with chip.attach() as ssd:
         ssd.write(1, b"one")
         ssd.write(2, b"two")
-    chip.close()
+        chip.process.send_signal(signal.SIGKILL)
+        chip.process.wait()
     newest, older = read_anchors(tmp_path)
     with (tmp_path / "anchor").open("r+b") as file:
         file.seek(newest.number * SLOT_SIZE_BYTES + 512)
@@ -189,19 +192,20 @@ def test_one_torn_slot_is_a_power_cut(tmp_path: Path, chip: Vaultd) -> None:
         with vault.attach() as ssd:
             assert ssd.anchor() == b"one"
             assert ssd.write(3, b"three") == {"ok": True}
-    assert [slot.anchor for slot in read_anchors(tmp_path)] == [b"three", b"one"]
+            assert [slot.anchor for slot in read_anchors(tmp_path)] == [b"three", b"one"]
 
 
 def test_a_disk_that_takes_no_more_loses_no_anchor(tmp_path: Path, chip: Vaultd) -> None:
     """Promise: a failed write is refused, changes nothing, and the next one works again."""
     with chip.attach() as ssd:
-        ssd.write(1, b"one")  # in slot 1; the next ones go to slot 0, then 1
+        ssd.write(1, b"one")  # in slot 0; the next ones go to slot 1, then 0
+        ssd.write(1, b"one again")
         ssd.write(2, b"two")
         limit_file_sizes(chip, SLOT_SIZE_BYTES)
         for _ in range(20):
             assert code(ssd.write(3, b"three")) == "storage"
             assert ssd.anchor() == b"two"
-        assert code(chip.ask("birth")) == "exists"
+        assert code(chip.ask("birth", seal="keyfile")) == "exists"
         limit_file_sizes(chip, resource.RLIM_INFINITY)
         # The refused sequence was not taken for the kept one.
         assert ssd.write(2, b"two again") == {"ok": True}
@@ -210,18 +214,18 @@ def test_a_disk_that_takes_no_more_loses_no_anchor(tmp_path: Path, chip: Vaultd)
     assert chip.process.wait(60) == 0
     assert chip.process.stderr is not None
     assert chip.process.stderr.read().count("\n") == 1, "one line, not one for each try"
-    assert [slot.anchor for slot in read_anchors(tmp_path)] == [b"two again", b"two"]
+    assert {slot.anchor for slot in read_anchors(tmp_path)} == {b"two again"}
 
 
 def test_a_full_disk_does_not_stop_the_anchor(tmp_path: Path, chip: Vaultd) -> None:
     """Promise: nothing has to be allocated for a write, from the first one on."""
     file = tmp_path / "anchor"
-    before = file.stat()
-    assert before.st_size == 2 * SLOT_SIZE_BYTES
     with chip.attach() as ssd:
+        before = file.stat()
+        assert before.st_size == 2 * SLOT_SIZE_BYTES
         for sequence in range(5):
             ssd.write(sequence, bytes([sequence]) * ANCHOR_SIZE_BYTES_MAX)
-    after = file.stat()
+        after = file.stat()
     assert (after.st_ino, after.st_size, after.st_blocks) == (
         before.st_ino,
         before.st_size,
@@ -234,33 +238,36 @@ def test_a_format_on_a_full_disk_leaves_the_old_disk(tmp_path: Path, chip: Vault
     with chip.attach() as ssd:
         key = ssd.volume_key()
         ssd.write(1, b"one")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    chip.ask("status")
+    chip.ask("status")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".new"}
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         for limit in (0, SLOT_SIZE_BYTES, 2 * SLOT_SIZE_BYTES - 1):
             limit_file_sizes(chip, limit)
-            assert code(chip.ask("attach_ssd", theirs.fileno(), format=True)) == "storage"
+            assert code(chip.ask("attach_ssd", theirs.fileno(), mode="format")) == "storage"
         limit_file_sizes(chip, resource.RLIM_INFINITY)
+        (tmp_path / "vault.sealed.new").unlink()
         # The anchor file has been prepared when the store fails.
         (tmp_path / "vault.sealed.new").mkdir()
-        assert code(chip.ask("attach_ssd", theirs.fileno(), format=True)) == "storage"
+        assert code(chip.ask("attach_ssd", theirs.fileno(), mode="format")) == "storage"
         (tmp_path / "vault.sealed.new").rmdir()
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".new"}
+    assert after == before
     with chip.attach() as ssd:
         assert (ssd.volume_key(), ssd.anchor()) == (key, b"one")
 
 
 def test_a_format_that_may_have_happened_locks_the_vault(tmp_path: Path, chip: Vaultd) -> None:
     """Promise: when it is not known which key is in force, none is given out."""
-    with chip.attach() as ssd:
-        key = ssd.volume_key()
+    key = read_secrets(tmp_path)["volume_key"]
     # The store's rename succeeds, the anchor file's cannot.
     (tmp_path / "anchor").unlink()
     (tmp_path / "anchor").mkdir()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        assert code(chip.ask("attach_ssd", theirs.fileno(), format=True)) == "storage"
-        assert code(chip.ask("attach_ssd", theirs.fileno(), format=False)) == "locked"
+        assert code(chip.ask("attach_ssd", theirs.fileno(), mode="format")) == "storage"
+        assert code(chip.ask("attach_ssd", theirs.fileno(), mode="open")) == "locked"
     (tmp_path / "anchor").rmdir()
     assert chip.ask("open")["ok"]
     with chip.attach() as ssd:
@@ -274,8 +281,8 @@ def test_one_ssd_at_a_time(chip: Vaultd) -> None:
         key = first.volume_key()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            for new_key in (False, True):
-                reply = chip.ask("attach_ssd", theirs.fileno(), format=new_key)
+            for mode in ("open", "format", "adopt"):
+                reply = chip.ask("attach_ssd", theirs.fileno(), mode=mode)
                 assert code(reply) == "attached"
             theirs.close()
             assert ours.recv(1) == b"", "the vault kept the refused socket"
@@ -302,12 +309,12 @@ def test_what_a_dead_ssd_had_asked_comes_to_nothing(chip: Vaultd) -> None:
 def test_only_a_seqpacket_socket_is_attached(tmp_path: Path, chip: Vaultd) -> None:
     """Promise: nothing else is taken, and a refused format makes no new key."""
     before = (tmp_path / "vault.sealed").read_bytes()
-    assert code(chip.ask("attach_ssd", format=True)) == "descriptor"
+    assert code(chip.ask("attach_ssd", mode="format")) == "descriptor"
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     datagrams, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs, datagrams, others, (tmp_path / "anchor").open("rb") as file:
         for wrong in (theirs, others, file):
-            assert code(chip.ask("attach_ssd", wrong.fileno(), format=True)) == "descriptor"
+            assert code(chip.ask("attach_ssd", wrong.fileno(), mode="format")) == "descriptor"
     assert (tmp_path / "vault.sealed").read_bytes() == before
 
 

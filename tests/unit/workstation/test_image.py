@@ -55,15 +55,15 @@ def test_a_difference_and_another_file_are_not_followed(tmp_path: Path):
 
 def test_what_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path):
     path = tmp_path / "image"
-    image._may_write(path, "exporting", replace=False)
+    image.may_write(path, "exporting", replace=False)
     path.touch()
-    image._may_write(path, "exporting", replace=True)
+    image.may_write(path, "exporting", replace=True)
     with pytest.raises(UsageError, match="give --yes"):
-        image._may_write(path, "exporting", replace=False)
+        image.may_write(path, "exporting", replace=False)
     path.unlink()
     path.mkdir()
     with pytest.raises(UsageError, match="no file"):
-        image._may_write(path, "exporting", replace=True)
+        image.may_write(path, "exporting", replace=True)
 
 
 def test_an_unfinished_image_is_private_and_goes(tmp_path: Path):

@@ -39,7 +39,7 @@ export class BarView {
   update(status: Status | null): void {
     const asked = pending(status);
     const state = status?.state;
-    const settled = asked === null || state === "starting" || state === "stopping";
+    const settled = asked === null || state === "starting" || state === "locked" || state === "stopping";
     setText(this.#state, settled ? stateTitle(state) : PENDING_TITLES[asked]);
     this.#pill.dataset["state"] = settled ? (state ?? "unknown") : "starting";
     const may = allowed(status);

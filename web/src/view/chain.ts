@@ -1,6 +1,7 @@
 /** The boot chain: eight links that light up one by one. */
 import { byId, make, setText } from "../dom.ts";
-import type { ChainLink, Model } from "../model.ts";
+import { ways } from "../locked.ts";
+import type { ChainLink, ChipFacts, Model, Status } from "../model.ts";
 import { LINKS, pending, poweredOnAt } from "../model.ts";
 import { brief, duration, LINK_MEANINGS, LINK_TITLES } from "../words.ts";
 
@@ -53,6 +54,13 @@ function clock(model: Model, links: readonly ChainLink[], now: number): string {
   return login?.phase === "lit" && login.seconds !== null ? `in ${duration(login.seconds)}` : "";
 }
 
+function waited(status: Status, facts: ChipFacts | null): string {
+  const [need] = status.needs;
+  if (!need) return "";
+  const open = ways(need, status.attempts, facts).length > 0;
+  return open ? `Waiting for: the ${need}` : "Nothing opens this disk any more.";
+}
+
 /** One line that says where the chain stands; also what a screen reader hears. */
 function summary(model: Model, links: readonly ChainLink[]): string {
   const awaited = links.find((link) => link.phase === "awaited");
@@ -61,6 +69,8 @@ function summary(model: Model, links: readonly ChainLink[]): string {
   switch (model.status?.state) {
     case "starting":
       return awaited ? `Waiting for: ${LINK_TITLES[awaited.name]}` : "Nearly there";
+    case "locked":
+      return waited(model.status, model.chip);
     case "running":
       return "Every link holds; you can log in.";
     case "stopping":

@@ -1,40 +1,63 @@
-/** What is on the glass while there is no picture: off, starting, failed. */
-import { byId, make } from "../dom.ts";
+/** What is on the glass while there is no picture: off, starting, locked, failed. */
+import { byId, make, rich } from "../dom.ts";
 import type { ChainLink, Model, Status } from "../model.ts";
 import { pending } from "../model.ts";
 import type { Failure } from "../words.ts";
-import { failure, LINK_TITLES } from "../words.ts";
+import { ended, failure, LINK_TITLES, lockedOut } from "../words.ts";
+import type { UnlockView } from "./unlock.ts";
 
 const SVG = "http://www.w3.org/2000/svg";
 
 export class CoverView {
   readonly #cover = byId("cover", "div");
+  readonly #unlock: UnlockView;
   readonly #powerOn: () => void;
   #drawn = "";
 
-  constructor(powerOn: () => void) {
+  constructor(unlock: UnlockView, powerOn: () => void) {
+    this.#unlock = unlock;
     this.#powerOn = powerOn;
   }
 
-  update(model: Model, links: readonly ChainLink[], picture: boolean): void {
-    const failed = failure(model.status, links);
-    const key = JSON.stringify([model.status?.state, pending(model.status), failed, picture]);
+  /** `now` in Unix seconds. */
+  update(
+    name: string | null,
+    model: Model,
+    links: readonly ChainLink[],
+    picture: boolean,
+    now: number,
+  ): void {
+    const waits = this.#unlock.update(name, model, now);
+    const over = name === null ? null : ended(model.status, model.chip?.life ?? null, name);
+    const failed = over ?? failure(model.status, links);
+    const key = JSON.stringify([
+      name, model.status?.state, pending(model.status), failed, over !== null, picture, waits,
+    ]);
     if (key !== this.#drawn) {
       this.#drawn = key;
-      this.#cover.replaceChildren(...this.#draw(model, failed, picture));
+      this.#cover.replaceChildren(...this.#draw(name, model, failed, over !== null, picture, waits));
       this.#cover.hidden = this.#cover.childElementCount === 0;
+      if (waits) this.#unlock.shown();
     }
     this.#advance(model, links);
   }
 
-  #draw(model: Model, failed: Failure | null, picture: boolean): Node[] {
+  #draw(
+    name: string | null,
+    model: Model,
+    failed: Failure | null,
+    over: boolean,
+    picture: boolean,
+    waits: boolean,
+  ): Node[] {
     const state = model.status?.state;
     const asked = pending(model.status);
-    if (state === undefined) return [];
+    if (state === undefined || name === null) return [];
     if (state === "off" || state === "failed") {
       if (asked === "start" || asked === "restart") return [booting("Powering on")];
-      return failed ? [this.#failed(failed)] : [this.#off()];
+      return failed ? [this.#failed(failed, name, !over)] : [this.#off()];
     }
+    if (state === "locked") return [waits ? this.#unlock.form : this.#failed(lockedOut(name), name, false)];
     if (picture) return [];
     return [booting(state === "stopping" ? "Shutting down" : "")];
   }
@@ -43,15 +66,17 @@ export class CoverView {
     return make("div", { class: "off" }, this.#powerButton(), make("p", {}, "Off"));
   }
 
-  #failed(failed: Failure): Node {
+  #failed(failed: Failure, name: string, again: boolean): Node {
     const list = make("dl");
     for (const [label, text] of failed.found) {
-      list.append(make("dt", {}, label), make("dd", {}, text));
+      list.append(make("dt", {}, label), make("dd", {}, ...rich(text, name)));
     }
-    list.append(make("dt", {}, "Next"), make("dd", { class: "next" }, failed.next));
+    list.append(make("dt", {}, "Next"), make("dd", { class: "next" }, ...rich(failed.next, name)));
     const words = make("div", { class: "words" }, make("h2", {}, failed.title));
-    words.append(make("p", {}, failed.means), list);
-    return make("div", { class: "failed", role: "alert" }, words, this.#powerButton());
+    words.append(make("p", {}, ...rich(failed.means, name)), list);
+    const all = make("div", { class: "failed", role: "alert" }, words);
+    if (again) all.append(this.#powerButton());
+    return all;
   }
 
   #powerButton(): HTMLButtonElement {

@@ -18,6 +18,8 @@ use crate::support::writer::{Group, Member, Writer};
 const CASES: u64 = 20_000;
 const CASES_LONG: u64 = 500_000;
 const BLOCKS: u32 = 300;
+/// Every so many-th image is adopted, the others are opened.
+const ADOPTED_ONE_IN: u64 = 4;
 /// Longer for one image is a hang.
 const CASE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -54,7 +56,8 @@ fn data(block: u32) -> Member {
     }
 }
 
-/// A small disk with everything in it: two leaves, a checkpoint, records and trims after it.
+/// A small disk with everything in it: two leaves, a checkpoint with its superblock, records and
+/// trims after it.
 /// Before each plain text is sealed, `change` may change it.
 fn image(change: &mut dyn FnMut(usize, &mut [u8])) -> Disk {
     let mut writer = Writer::new(u64::from(BLOCKS), 16, change);
@@ -100,6 +103,7 @@ fn image(change: &mut dyn FnMut(usize, &mut [u8])) -> Disk {
         flags: 3,
         ..Group::default()
     });
+    writer.superblock();
     writer.group(group(vec![data(5), data(3)]));
     writer.group(Group {
         trims: vec![(1, 2), (258, 10)],
@@ -125,18 +129,18 @@ fn held() -> Vec<u32> {
 #[test]
 fn images_of_the_second_implementation_are_read() {
     let disk = image(&mut |_, _| {});
-    let found = setup().examine(disk).expect("opening");
+    let opened = setup().examine(disk.clone()).expect("opening");
+    let adopted = setup().examine_adopted(disk).expect("adopting");
     for block in 0..BLOCKS {
         let wanted = if held().contains(&block) {
             data(block).plain
         } else {
             vec![0; PAGE]
         };
-        assert_eq!(
-            found.prints[block as usize],
-            Some(print(&wanted)),
-            "block {block}"
-        );
+        for found in [&opened, &adopted] {
+            let found = found.prints[block as usize];
+            assert_eq!(found, Some(print(&wanted)), "block {block}");
+        }
     }
 }
 
@@ -199,10 +203,15 @@ fn mutate(random: &mut Random, bytes: &mut [u8]) {
     bytes[at..at + size].copy_from_slice(&value[..size]);
 }
 
-/// Opens an image and does everything with it; results do not matter.
-fn exercise(setup: &Setup, disk: Disk) -> bool {
-    let sim = Sim::new(disk);
-    let Ok(flash) = setup.open(&sim) else {
+/// Opens or adopts an image and does everything with it; results do not matter.
+fn exercise(setup: &Setup, disk: Disk, adopts: bool) -> bool {
+    let opened = if adopts {
+        let anchor = None;
+        setup.adopt(&Sim::new(Disk { anchor, ..disk }))
+    } else {
+        setup.open(&Sim::new(disk))
+    };
+    let Ok(flash) = opened else {
         return false;
     };
     let blocks = flash.capacity_bytes() / PAGE as u64;
@@ -227,9 +236,10 @@ fn exercise(setup: &Setup, disk: Disk) -> bool {
     true
 }
 
-fn survive(what: &str, setup: &Setup, disk: Disk) -> bool {
+fn survive(what: &str, setup: &Setup, disk: Disk, case: u64) -> bool {
     let start = Instant::now();
-    let result = catch_unwind(AssertUnwindSafe(|| exercise(setup, disk)));
+    let adopts = case % ADOPTED_ONE_IN == 0;
+    let result = catch_unwind(AssertUnwindSafe(|| exercise(setup, disk, adopts)));
     assert!(
         start.elapsed() < CASE_TIME_MAX,
         "{what}: took {:?}",
@@ -255,7 +265,12 @@ fn nonsense_under_the_right_key() {
                 mutate(&mut random, plain);
             }
         });
-        opened += usize::from(survive(&format!("sealed nonsense {case}"), &setup, disk));
+        opened += usize::from(survive(
+            &format!("sealed nonsense {case}"),
+            &setup,
+            disk,
+            case,
+        ));
     }
     println!(
         "sealed nonsense {cases:?}: {opened} opened, {:.1} s",
@@ -311,7 +326,7 @@ fn noise_in_modules_and_anchors() {
                 disk.modules[module].write(place, &page);
             }
         }
-        opened += usize::from(survive(&format!("noise {case}"), &setup, disk));
+        opened += usize::from(survive(&format!("noise {case}"), &setup, disk, case));
     }
     println!(
         "noise: {opened} opened, {:.1} s",

@@ -9,6 +9,8 @@
     reason = "tests say what they promise where they need to"
 )]
 
+mod accepted;
+mod adoption;
 mod cipher;
 mod damage;
 mod exhaust;

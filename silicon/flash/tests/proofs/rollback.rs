@@ -16,7 +16,7 @@ use crate::support::random::Random;
 const BLOCKS: usize = 24;
 
 /// How an opening ended, for comparing.
-fn refusal(setup: &Setup, disk: Disk) -> OpenError {
+pub fn refusal(setup: &Setup, disk: Disk) -> OpenError {
     match setup.examine(disk) {
         Ok(_) => panic!("it opened"),
         Err(error) => error,
@@ -36,7 +36,7 @@ fn work(driver: &mut Driver) {
     }
 }
 
-fn mixed(new: &Disk, old: &Disk, which: Which) -> Disk {
+pub fn mixed(new: &Disk, old: &Disk, which: Which) -> Disk {
     let mut disk = new.clone();
     for module in 0..2 {
         if which == Which::Both || which == [Which::Zero, Which::One][module] {
@@ -46,7 +46,7 @@ fn mixed(new: &Disk, old: &Disk, which: Which) -> Disk {
     disk
 }
 
-const ALL: [Which; 3] = [Which::Zero, Which::One, Which::Both];
+pub const ALL: [Which; 3] = [Which::Zero, Which::One, Which::Both];
 
 /// A copy from one clean stop, put back after another.
 #[test]

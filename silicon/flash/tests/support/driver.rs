@@ -63,12 +63,21 @@ impl Setup {
     }
 
     pub fn open(&self, sim: &Sim) -> Result<Flash<Sim, Sim>, OpenError> {
-        let options = Options {
+        Flash::open(sim.clone(), sim.clone(), super::key(), self.options())
+    }
+
+    /// Opens whatever state the modules hold; the vault takes any anchor.
+    pub fn adopt(&self, sim: &Sim) -> Result<Flash<Sim, Sim>, OpenError> {
+        sim.set_forgiving();
+        Flash::adopt(sim.clone(), sim.clone(), super::key(), self.options())
+    }
+
+    fn options(&self) -> Options {
+        Options {
             strict: self.strict,
             cache_bytes: self.cache_bytes,
             lease: self.lease,
-        };
-        Flash::open(sim.clone(), sim.clone(), super::key(), options)
+        }
     }
 
     /// The part of a range from `at` that lies in one piece on the disk too, and where it lies.
@@ -104,12 +113,23 @@ impl Setup {
         let sim = Sim::new(disk);
         sim.set_forgiving();
         let flash = self.open(&sim)?;
-        let prints = self.prints(&flash);
-        Ok(Examined {
+        Ok(self.examined(sim, &flash))
+    }
+
+    /// The same for a disk that is adopted.
+    pub fn examine_adopted(&self, disk: Disk) -> Result<Examined, OpenError> {
+        let sim = Sim::new(disk);
+        let flash = self.adopt(&sim)?;
+        Ok(self.examined(sim, &flash))
+    }
+
+    fn examined(&self, sim: Sim, flash: &Flash<Sim, Sim>) -> Examined {
+        Examined {
             sim,
-            prints,
+            prints: self.prints(flash),
             recovered: flash.recovered(),
-        })
+            incomplete: flash.incomplete(),
+        }
     }
 
     /// What is read from every block of the model, which has to succeed.
@@ -148,6 +168,7 @@ pub struct Examined {
     pub sim: Sim,
     pub prints: Vec<Option<Print>>,
     pub recovered: bool,
+    pub incomplete: bool,
 }
 
 /// When an operation began and ended, in events of the log, and what held after it.
@@ -177,6 +198,17 @@ impl Driver {
     pub fn open(setup: &Setup, disk: Disk, model: Model, seed: u64) -> Driver {
         let sim = Sim::new(disk);
         let flash = setup.open(&sim).expect("opening what was left whole");
+        Driver::with(setup, sim, flash, model, seed)
+    }
+
+    /// The same for a disk that is adopted.
+    pub fn adopt(setup: &Setup, disk: Disk, model: Model, seed: u64) -> Driver {
+        let sim = Sim::new(disk);
+        let flash = setup.adopt(&sim).expect("adopting what was left whole");
+        Driver::with(setup, sim, flash, model, seed)
+    }
+
+    fn with(setup: &Setup, sim: Sim, flash: Flash<Sim, Sim>, model: Model, seed: u64) -> Driver {
         Driver {
             setup: setup.clone(),
             sim,
@@ -333,6 +365,12 @@ impl Driver {
             "block {block}, read from memory"
         );
         read
+    }
+
+    /// A clean stop, for good.
+    pub fn close(&mut self) {
+        let flash = self.flash.take().expect("the disk is open");
+        flash.close().expect("a clean stop");
     }
 
     /// Power off: nothing is written any more.

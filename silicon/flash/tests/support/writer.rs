@@ -10,8 +10,10 @@ pub type Tag = [u8; 12];
 
 const HEADER_INFO: &[u8] = b"spacegray flash header 1";
 const SESSION_INFO: &[u8] = b"spacegray flash session 1";
+const VERSION: u32 = 2;
 const RECORD_BYTES: usize = PAGE - 12;
 pub const RECORD: u8 = 4;
+pub const SUPERBLOCK: u8 = 5;
 
 /// A key derived from the volume key.
 pub fn derive(salt: &[u8], info: &[u8]) -> [u8; 32] {
@@ -133,7 +135,7 @@ impl<'a> Writer<'a> {
         };
         for module in 0..2_u32 {
             let mut header = b"SGFLASH\0".to_vec();
-            header.extend_from_slice(&1_u32.to_le_bytes());
+            header.extend_from_slice(&VERSION.to_le_bytes());
             header.extend_from_slice(&module.to_le_bytes());
             header.extend_from_slice(&IDENTITIES[module as usize]);
             header.extend_from_slice(&PAIRING);
@@ -228,8 +230,28 @@ impl<'a> Writer<'a> {
 
     /// The anchor of what was written so far.
     pub fn anchor(&mut self) {
+        let mut bytes = self.root();
+        self.changed(&mut bytes);
+        self.disk.anchor = Some(bytes);
+    }
+
+    /// The superblock of what was written so far, none of which is known durable.
+    pub fn superblock(&mut self) {
+        const COUNT: u32 = 1;
+        let mut plain = self.root();
+        plain.extend_from_slice(&[0; 12]);
+        plain.resize(PAGE - 32 - 4 - 12, 0);
+        self.changed(&mut plain);
+        let (sealed, tag) = seal(&self.key, COUNT, 1, SUPERBLOCK, 0, &plain);
+        let slot = [&self.salt[..], &COUNT.to_le_bytes(), &sealed, &tag].concat();
+        for module in &mut self.disk.modules {
+            module.write(PAGE as u64, &slot);
+        }
+    }
+
+    fn root(&self) -> Vec<u8> {
         let (sequence, first) = self.checkpoint;
-        let mut bytes = [1_u32.to_le_bytes(), 0_u32.to_le_bytes()].concat();
+        let mut bytes = [VERSION.to_le_bytes(), 0_u32.to_le_bytes()].concat();
         bytes.extend_from_slice(&PAIRING);
         bytes.extend_from_slice(&IDENTITIES.concat());
         bytes.extend_from_slice(&self.sequence.to_le_bytes());
@@ -237,12 +259,11 @@ impl<'a> Writer<'a> {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&sequence.to_le_bytes());
         bytes.extend_from_slice(&first.mark());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&1_u32.to_le_bytes());
         bytes.extend_from_slice(&self.salt);
         bytes.extend_from_slice(&self.tails[0].mark());
         bytes.extend_from_slice(&self.tails[1].mark());
-        self.changed(&mut bytes);
-        self.disk.anchor = Some(bytes);
+        bytes
     }
 
     /// The plain text of a checkpoint's body. `segments`: generation and live slots of each;

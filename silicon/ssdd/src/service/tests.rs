@@ -29,8 +29,9 @@ fn pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
 }
 
-/// Answers as the vault does: the key once, the newest anchor.
-fn vault(link: OwnedFd) {
+/// Answers as the vault does: the key once, the newest anchor, or until there is one that an
+/// adoption is allowed.
+fn vault(link: OwnedFd, allows_adoption: bool) {
     let link = Link::new(link).unwrap();
     let (mut key, mut anchor) = (Some([7; 32]), None::<Vec<u8>>);
     while let Ok(Some(packet)) = link.receive() {
@@ -41,6 +42,7 @@ fn vault(link: OwnedFd) {
             },
             SsdRequest::ReadAnchor => match &anchor {
                 Some(anchor) => success(&[("anchor", Value::Bytes(anchor))]),
+                None if allows_adoption => success(&[("adopt", Value::Bool(true))]),
                 None => success(&[]),
             },
             SsdRequest::WriteAnchor { anchor: newest, .. } => {
@@ -54,9 +56,13 @@ fn vault(link: OwnedFd) {
 
 impl Firmware {
     fn new() -> Firmware {
-        let folder = tempfile::tempdir().unwrap();
+        Firmware::of(tempfile::tempdir().unwrap(), false)
+    }
+
+    /// Another chip with the same volume key, on what there is in the folder.
+    fn of(folder: tempfile::TempDir, allows_adoption: bool) -> Firmware {
         let (vault_link, vault_end) = pair();
-        std::thread::spawn(move || vault(vault_end));
+        std::thread::spawn(move || vault(vault_end, allows_adoption));
         Firmware::with_vault(folder, vault_link)
     }
 
@@ -109,7 +115,15 @@ impl Firmware {
     }
 
     fn open(&self) -> Answer {
-        self.ask("open", &[("strict", Value::Bool(false))])
+        self.open_as(false)
+    }
+
+    fn open_as(&self, adopt: bool) -> Answer {
+        let fields = [
+            ("strict", Value::Bool(false)),
+            ("adopt", Value::Bool(adopt)),
+        ];
+        self.ask("open", &fields)
     }
 
     fn serve(&self, front: &str, descriptor: Option<BorrowedFd<'_>>) -> Answer {
@@ -279,6 +293,42 @@ fn modules_are_named() {
         }
     }
     firmware.open().expect_ok();
+}
+
+/// Promise: an adoption needs the vault's word; it is another's disk from then on, and the chip
+/// before is told so.
+#[test]
+fn adoption_needs_the_vaults_word() {
+    let first = Firmware::new();
+    first.format();
+    assert_eq!(first.open_as(true).refusal(), "unauthorised");
+    first.open().expect_ok();
+    first.ask("close", &[]).expect_ok();
+    let zero = first.folder.path().join("0");
+    let before = std::fs::read(&zero).unwrap();
+
+    // The same files, for the first one goes on.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["0", "1"] {
+        std::fs::hard_link(first.folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let second = Firmware::of(copy, true);
+    assert_eq!(second.open().refusal(), "unformatted");
+    assert_eq!(std::fs::read(&zero).unwrap(), before);
+    let adopted = second.open_as(true);
+    let mut reply = adopted.expect_ok();
+    assert_eq!(reply.uint("capacity_bytes"), Ok(CAPACITY));
+    assert_eq!(reply.bool("recovered"), Ok(false));
+    assert_eq!(reply.bool("incomplete"), Ok(false));
+    second.ask("close", &[]).expect_ok();
+    second.open().expect_ok();
+    second.ask("close", &[]).expect_ok();
+
+    let refused = first.open();
+    assert_eq!(refused.refusal(), "adopted");
+    assert_eq!(refused.map().uint("module"), Ok(2));
+    assert_eq!(first.end().0, Ok(()));
+    assert_eq!(second.end().0, Ok(()));
 }
 
 /// Promise: without a vault nothing is opened, and the SSD says why.

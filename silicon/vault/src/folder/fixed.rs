@@ -26,6 +26,10 @@ impl FixedFile {
         Ok(FixedFile { file, power })
     }
 
+    pub(super) fn of(file: OwnedFd, power: Power) -> FixedFile {
+        FixedFile { file, power }
+    }
+
     /// Fills the buffer from the file's beginning.
     pub fn read(&self, buffer: &mut [u8]) -> Result<(), Error> {
         // After a failed flush the kernel takes the page for clean, though the disk has another:

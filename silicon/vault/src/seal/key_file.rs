@@ -3,6 +3,7 @@
 //! It protects the workstation's folder, which is kept elsewhere, and nothing more: whoever
 //! copies the state folder has the key too.
 
+use super::{Destroyed, PARAMETERS_SIZE_BYTES, Parameters};
 use crate::secret::{KEY_SIZE_BYTES, Secret};
 use crate::{Error, Seal, StateFolder};
 
@@ -16,7 +17,8 @@ impl KeyFile {
     /// The seal's number in the store's header.
     pub const KIND: u16 = 1;
 
-    fn read(folder: &StateFolder) -> Result<Option<Secret>, Error> {
+    /// The key in the file, `None` where there is no file.
+    pub(crate) fn read(folder: &StateFolder) -> Result<Option<Secret>, Error> {
         match folder.read(KEY_FILE_NAME, KEY_SIZE_BYTES) {
             Ok(None) => Ok(None),
             Ok(Some(bytes)) => Secret::from_slice(&bytes)
@@ -26,14 +28,9 @@ impl KeyFile {
             Err(error) => Err(error),
         }
     }
-}
 
-impl Seal for KeyFile {
-    fn kind(&self) -> u16 {
-        KeyFile::KIND
-    }
-
-    fn prepare(&self, folder: &StateFolder) -> Result<Secret, Error> {
+    /// The key in the file, made first where there is none.
+    pub(crate) fn read_or_make(folder: &StateFolder) -> Result<Secret, Error> {
         if let Some(key) = KeyFile::read(folder)? {
             return Ok(key);
         }
@@ -41,8 +38,39 @@ impl Seal for KeyFile {
         folder.write(KEY_FILE_NAME, key.expose())?;
         Ok(key)
     }
+}
 
-    fn recall(&self, folder: &StateFolder) -> Result<Secret, Error> {
+impl Seal for KeyFile {
+    fn kind(&self) -> u16 {
+        KeyFile::KIND
+    }
+
+    fn name(&self) -> &'static str {
+        "keyfile"
+    }
+
+    fn create(
+        &mut self,
+        folder: &StateFolder,
+        _: Option<&Parameters>,
+    ) -> Result<(Secret, Parameters), Error> {
+        Ok((KeyFile::read_or_make(folder)?, [0; PARAMETERS_SIZE_BYTES]))
+    }
+
+    fn recall(&mut self, folder: &StateFolder, _: &Parameters) -> Result<Secret, Error> {
         KeyFile::read(folder)?.ok_or(Error::Sealed("the key file is missing"))
+    }
+
+    fn destroy(
+        &mut self,
+        folder: &StateFolder,
+        _: &Parameters,
+    ) -> Result<Option<Destroyed>, Error> {
+        folder.destroy(KEY_FILE_NAME)?;
+        Ok(Some(Destroyed {
+            what: "sealing key",
+            place: format!("{KEY_FILE_NAME} in the chip's state folder"),
+            how: crate::OVERWRITTEN,
+        }))
     }
 }

@@ -67,6 +67,17 @@ impl From<Malformed> for ClientError {
     }
 }
 
+/// What the vault remembers of the disk.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// The anchor that was written last.
+    Anchor(Vec<u8>),
+    /// No anchor was written since the disk was last formatted.
+    Nothing,
+    /// The owner authorised whatever state the modules are in.
+    Adopt,
+}
+
 /// Asks the vault.
 pub struct Client {
     /// `None` once it was given up.
@@ -96,10 +107,16 @@ impl Client {
         })
     }
 
-    /// The anchor that was written last; `None` since the disk was last formatted.
-    pub fn read_anchor(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+    /// What the vault remembers of the disk.
+    pub fn read_anchor(&mut self) -> Result<Remembered, ClientError> {
         self.ask(&request("read_anchor", &[]), |reply| {
-            Ok(reply.optional_bytes("anchor")?.map(<[u8]>::to_vec))
+            if reply.optional_bool("adopt")? == Some(true) {
+                return Ok(Remembered::Adopt);
+            }
+            let anchor = reply.optional_bytes("anchor")?;
+            Ok(anchor.map_or(Remembered::Nothing, |anchor| {
+                Remembered::Anchor(anchor.to_vec())
+            }))
         })
     }
 

@@ -7,9 +7,9 @@ mod client;
 mod refusal;
 mod request;
 
-pub use client::{ANSWER_SECONDS_MAX, Client, ClientError};
+pub use client::{ANSWER_SECONDS_MAX, Client, ClientError, Remembered};
 pub use refusal::{Code, Refusal};
-pub use request::{Request, SsdRequest};
+pub use request::{AttachMode, Mode, Proof, Request, SealKind, SsdRequest, With};
 
 /// Size of the SHA-256 digest in a `sign_image` request.
 pub const DIGEST_SIZE_BYTES: usize = 32;
@@ -17,3 +17,9 @@ pub const DIGEST_SIZE_BYTES: usize = 32;
 pub const VOLUME_KEY_SIZE_BYTES: usize = 32;
 /// The longest anchor that the vault keeps; the shortest has one byte.
 pub const ANCHOR_SIZE_BYTES_MAX: usize = 512;
+/// The shortest nonce of an attestation.
+pub const NONCE_SIZE_BYTES_MIN: usize = 8;
+/// The longest nonce of an attestation.
+pub const NONCE_SIZE_BYTES_MAX: usize = 64;
+/// The longest that the firmware may say of itself in an attestation.
+pub const SOFTWARE_SIZE_BYTES_MAX: usize = 2048;

@@ -33,11 +33,31 @@ pub enum Code {
     Spent,
     /// An anchor that is older than the kept one.
     Backwards,
+    /// The passphrase is needed, or was wrong.
+    Passphrase,
+    /// The password is needed first.
+    Password,
+    /// There is no secret of that kind to check against.
+    Absent,
+    /// The secret is wrong; a try was charged.
+    Wrong,
+    /// A delay runs; nothing was charged.
+    Wait,
+    /// All tries of that kind are spent.
+    Disabled,
+    /// The descriptor holds no usable secret.
+    Secret,
+    /// Nobody authorised this.
+    Unauthorised,
+    /// The state folder, or a part of it, is older than what the chip remembers.
+    PutBack,
+    /// There is no TPM, or it failed.
+    Tpm,
 }
 
 impl Code {
     /// All of them, in the order of the document.
-    pub const ALL: [Code; 13] = [
+    pub const ALL: [Code; 23] = [
         Code::Malformed,
         Code::UnknownOperation,
         Code::Descriptor,
@@ -51,6 +71,16 @@ impl Code {
         Code::Attached,
         Code::Spent,
         Code::Backwards,
+        Code::Passphrase,
+        Code::Password,
+        Code::Absent,
+        Code::Wrong,
+        Code::Wait,
+        Code::Disabled,
+        Code::Secret,
+        Code::Unauthorised,
+        Code::PutBack,
+        Code::Tpm,
     ];
 
     /// The code as it is sent.
@@ -69,6 +99,16 @@ impl Code {
             Code::Attached => "attached",
             Code::Spent => "spent",
             Code::Backwards => "backwards",
+            Code::Passphrase => "passphrase",
+            Code::Password => "password",
+            Code::Absent => "absent",
+            Code::Wrong => "wrong",
+            Code::Wait => "wait",
+            Code::Disabled => "disabled",
+            Code::Secret => "secret",
+            Code::Unauthorised => "unauthorised",
+            Code::PutBack => "put_back",
+            Code::Tpm => "tpm",
         }
     }
 

@@ -45,8 +45,11 @@ fn questions_and_answers() {
         ],
     );
     assert_eq!(*client.volume_key().unwrap(), [5; 32]);
-    assert_eq!(client.read_anchor().unwrap(), None);
-    assert_eq!(client.read_anchor().unwrap(), Some(b"root".to_vec()));
+    assert_eq!(client.read_anchor().unwrap(), Remembered::Nothing);
+    assert_eq!(
+        client.read_anchor().unwrap(),
+        Remembered::Anchor(b"root".to_vec())
+    );
     let refusal = client.write_anchor(6, b"old").unwrap_err();
     assert!(matches!(
         &refusal,

@@ -1,0 +1,168 @@
+"""The chip's life: born, or born to take over another's disk; erased, restored, destroyed.
+
+Each step is the vault's; the firmware keeps `chip.json` in step with it. Erasing asks for
+nothing and waits for nobody: the disk's controller is killed, the keys go, and what lies in the
+modules stays there as noise.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from spacegray.chip import images, manifest, messages
+from spacegray.chip.core import Core, Handler, Reply
+from spacegray.chip.images import Frozen
+from spacegray.chip.modules import Module
+from spacegray.chip.refusal import ChipRefusalError
+from spacegray.chip.vault import VaultRefusalError
+
+_MILLISECONDS = 1000.0
+_BUNDLE: Final = {
+    "wrong": (
+        "the bundle was made for another recovery key",
+        "give the key that was made last before this bundle",
+    ),
+    "secret": ("this is no recovery key", "look for a typing error"),
+    "descriptor": (
+        "the bundle is no regular file that can be read",
+        "give the file that `export --recovery` wrote",
+    ),
+    "corrupt": (
+        "the file is no recovery bundle, or is damaged",
+        "give a whole copy of what `export --recovery` wrote",
+    ),
+}
+
+
+class Life:
+    """Answers whatever begins or ends something of the chip."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.handlers: dict[type, Handler] = {
+            messages.Birth: self._birth,
+            messages.AdoptBundle: self._adopt_bundle,
+            messages.Erase: self._erase,
+            messages.Restore: self._restore,
+            messages.Destroy: self._destroy,
+        }
+
+    def _birth(self, request: messages.Birth, descriptors: list[int]) -> Reply:
+        """Make the keys, and remember the firmware found now.
+
+        A birth that was cut off before `chip.json` was written is completed.
+        """
+        core = self._core
+        self._refuse_existing()
+        with self._found() as (firmware, template):
+            try:
+                ecid, adopted = core.vault.open(descriptors), core.vault.status().adopting
+            except VaultRefusalError as refusal:
+                if refusal.code != "unborn":
+                    raise
+                ecid, adopted = core.vault.birth(request.seal, descriptors), False
+            made = manifest.make(
+                ecid=ecid,
+                seal=core.vault.status().seal,
+                source=request.source,
+                firmware=firmware,
+                template=template,
+                adopted=adopted,
+            )
+            core.remember(made)
+        core.now_open(made)
+        return Reply({"ecid": made.ecid})
+
+    def _adopt_bundle(self, request: messages.AdoptBundle, descriptors: list[int]) -> Reply:
+        core = self._core
+        self._refuse_existing()
+        with self._found() as (firmware, template):
+            # Nothing cut off is completed here: whose keys those were is not to be seen.
+            with _about_the_bundle():
+                ecid = core.vault.adopt_bundle(request.seal, descriptors)
+            made = manifest.make(
+                ecid=ecid,
+                seal=request.seal,
+                source=request.source,
+                firmware=firmware,
+                template=template,
+                adopted=True,
+            )
+            core.remember(made)
+        core.now_open(made)
+        return Reply({"ecid": made.ecid})
+
+    def _erase(self, _: messages.Erase, __: list[int]) -> Reply:
+        begun = time.monotonic()
+        self._core.disk.kill()
+        receipt = self._core.vault.erase()
+        milliseconds = (time.monotonic() - begun) * _MILLISECONDS
+        return Reply(
+            {
+                "receipt": receipt,
+                "milliseconds": milliseconds,
+                "modules": msgspec.to_builtins(self._modules()),
+            }
+        )
+
+    def _restore(self, request: messages.Restore, _: list[int]) -> Reply:
+        core = self._core
+        changed = manifest.without_signed(core.remembered)
+        if request.source is not None:
+            with self._found() as (firmware, template):
+                changed = manifest.trusting(
+                    changed, source=request.source, firmware=firmware, template=template
+                )
+        core.disk.kill()
+        receipt = core.vault.restore()
+        core.now_open(core.remembered)
+        core.remember(changed)
+        return Reply({"ecid": changed.ecid, "receipt": receipt})
+
+    def _destroy(self, _: messages.Destroy, __: list[int]) -> Reply:
+        core = self._core
+        core.disk.kill()
+        core.vault.destroy()
+        core.now_unborn()
+        manifest.remove(core.place.state_folder)
+        return Reply()
+
+    def _refuse_existing(self) -> None:
+        if self._core.manifest is not None or manifest.exists(self._core.place.state_folder):
+            raise ChipRefusalError(
+                f"making the chip of {self._core.place.name}",
+                "it exists already",
+                "choose another name, or delete that workstation first",
+                code="exists",
+            )
+
+    @contextlib.contextmanager
+    def _found(self) -> Iterator[tuple[Frozen, Frozen]]:
+        """The firmware image and the variable template as they are now, frozen."""
+        place = self._core.place
+        with contextlib.ExitStack() as ours:
+            firmware = images.freeze(place.firmware)
+            ours.callback(firmware.close)
+            template = images.freeze(place.template)
+            ours.callback(template.close)
+            yield firmware, template
+
+    def _modules(self) -> list[Module]:
+        try:
+            return self._core.disk.modules.found()
+        except OSError:  # A host's disk that fails does not unsay that the keys are gone.
+            return []
+
+
+@contextlib.contextmanager
+def _about_the_bundle() -> Iterator[None]:
+    """Say of a refused bundle what is wrong with it, or with its key."""
+    try:
+        yield
+    except VaultRefusalError as refusal:
+        if refusal.code not in _BUNDLE:
+            raise
+        raise ChipRefusalError(refusal.doing, *_BUNDLE[refusal.code], code=refusal.code) from None

@@ -1,0 +1,262 @@
+"""The owner's ways back: the bundle for a new chip, and an older disk accepted on purpose."""
+
+import contextlib
+import functools
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from spacegray import host
+from spacegray import spec as specs
+from spacegray.chip import launch as chips
+from spacegray.chip.client import ChipClient
+from spacegray.chip.images import FIRMWARE_NAME, TEMPLATE_NAME, copy_firmware
+from spacegray.chip.refusal import ChipRefusalError
+from spacegray.errors import SpacegrayError, UsageError
+from spacegray.files import make_private, sync_folder, write_atomically
+from spacegray.paths import WorkstationPaths
+from spacegray.progress import Progress
+from spacegray.workstation import create, hold, image, known, unlock, ways_back
+from spacegray.workstation.api import Workstation
+from spacegray.workstation.unlock import Answer, Given, Kind, Owner, Standing
+
+ACCEPTABLE: Final = (*ways_back.STALE, "adopted", "vault", "corrupt")
+"""Why a disk does not open that may open once its owner accepts it as it is."""
+
+_COPIED: Final = ("ssh", "provision")
+"""What of the owner's lies beside the chip's own files."""
+
+
+def export(workstation: Workstation, owner: Owner, file: Path, *, replace: bool) -> None:
+    """Write the recovery bundle, which opens with the recovery key alone, into `file` (0600)."""
+    doing = f"exporting the recovery bundle of {workstation.name} to {file}"
+    file = file.absolute()
+    image.may_write(file, doing, replace=replace)
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise image.unwritable(file, doing, PermissionError())
+    with hold.any_chip(workstation, doing, "being exported", owner, wants="disk") as (mailbox, _):
+        shown = mailbox.show()
+        ways_back.must_have_disk(workstation.at, doing, shown)
+        if not shown["recovery_key"]:
+            raise SpacegrayError(
+                doing,
+                "it has no recovery key, with which alone a bundle opens",
+                f"`recovery-key {workstation.name}` makes one",
+            )
+        bundle = mailbox.export_recovery()
+    write_atomically(file, bundle)
+    ways_back.note_bundle(workstation.at, ecid=shown["ecid"], lives=shown["lives"], file=file)
+
+
+def accept(workstation: Workstation, owner: Owner) -> bool:
+    """Take the disk as it is for the newest: an authorised rollback, which the chip counts.
+
+    Returns whether all of that state was there; `ssd verify` names what is not.
+    """
+    doing = f"accepting the disk of {workstation.name}"
+    with hold.chip(workstation.at, doing, "being accepted", owner, wants="chip") as chip:
+        mailbox = chip.mailbox
+        shown = mailbox.show()
+        ways_back.must_have_disk(workstation.at, doing, shown)
+        # Nothing can be checked against a chip's state that was put back, but for the recovery key.
+        by_password = shown["password"] and not shown["put_back"]
+        kind: Kind = "password" if by_password else "recovery_key"
+
+        def unlock_(given: Given) -> None:
+            mailbox.unlock(given.descriptor, with_=given.proof, mode=given.mode)
+
+        def authorise(given: Given) -> None:
+            mailbox.authorise_rollback(given.descriptor, with_=given.proof, mode=given.mode)
+
+        if shown["needs"]:
+            unlock.prove(doing, owner, mailbox, kind, unlock_)
+        if _is_newest(mailbox):
+            raise SpacegrayError(
+                doing, "it is the newest, as the chip remembers it", "there is nothing to accept"
+            )
+        if shown["password"] or shown["recovery_key"]:
+            unlock.prove(doing, owner, mailbox, kind, authorise)
+        else:
+            mailbox.authorise_rollback()
+        opened = mailbox.check_disk(adopt=True)
+        mailbox.close_disk()
+        return not opened.incomplete
+
+
+def _is_newest(mailbox: ChipClient) -> bool:
+    try:
+        mailbox.check_disk()
+    except ChipRefusalError as refusal:
+        if refusal.code not in ACCEPTABLE:
+            raise
+        return False
+    mailbox.close_disk()
+    return True
+
+
+def import_(
+    workstation: Workstation,
+    owner: Owner,
+    file: Path,
+    *,
+    seal: specs.Seal | None,
+    replace: bool,
+    progress: Progress,
+) -> str:
+    """Make a new chip for the disk in the workstation's folder, from a bundle; returns its ECID.
+
+    The machine must be off. A chip that is in order is kept unless `replace`; the one that is
+    replaced is destroyed, once the new one has opened the disk. Raises SpacegrayError, and then
+    all is as it was.
+    """
+    at, spec = workstation.at, workstation.spec
+    doing = f"bringing {workstation.name} back with {file}"
+    wanted = specs.replace(spec, {} if seal is None else {"seal": seal})
+    fresh, old = at.beside("new"), at.beside("old")
+    with contextlib.ExitStack() as undone:
+        bundle = undone.enter_context(_bundle(file, doing))
+        undone.enter_context(hold.held(at, doing, f"being brought back with {file}"))
+        if not replace and _in_order(at):
+            raise UsageError(
+                doing,
+                "its chip is there and in order",
+                "give --yes to have it replaced by a new one",
+            )
+        _discard(fresh, wanted.seal)
+        ovmf = undone.enter_context(_own_firmware(at))
+        with contextlib.ExitStack() as failed:
+            failed.callback(_discard, fresh, wanted.seal)
+            ecid = _adopt(doing, owner, fresh, bundle, wanted, ovmf)
+            _carry_over(at, fresh, spec)
+            failed.pop_all()
+        progress.note(f"a new chip has the disk now, ECID {ecid}")
+        _discard(old, spec.seal)
+        if at.state_folder.exists():
+            at.state_folder.rename(old.state_folder)
+        fresh.state_folder.rename(at.state_folder)
+        sync_folder(at.state_folder.parent)
+        if wanted != spec:
+            write_atomically(at.spec, specs.dump(wanted).encode())
+        renewed = msgspec.structs.replace(workstation.installed, ecid=ecid)
+        write_atomically(at.installed, msgspec.json.encode(renewed))
+        _discard(old, known.read(old).seal or spec.seal)
+        return ecid
+
+
+def _adopt(
+    doing: str,
+    owner: Owner,
+    fresh: WorkstationPaths,
+    bundle: int,
+    spec: specs.Spec,
+    ovmf: host.OvmfFiles,
+) -> str:
+    """Make the new chip and have it open the disk; returns its ECID."""
+    make_private(fresh.state_folder)
+    make_private(fresh.logs)
+    with (
+        chips.launch(fresh, new=True, seal=spec.seal, log=fresh.logs / "chip.log") as chip,
+        chip.client() as mailbox,
+    ):
+        last: Answer | None = None
+        while last is None or not last.right:
+            with contextlib.ExitStack() as given:
+                key = given.enter_context(owner.give(doing, "recovery_key", Standing(), last))
+                passphrase = None
+                if spec.seal == "passphrase":
+                    new = given.enter_context(owner.new(doing, "passphrase"))
+                    passphrase = new.descriptor
+                take = functools.partial(
+                    _adopt_bundle, mailbox, bundle, key.descriptor, passphrase, spec, ovmf
+                )
+                last = unlock.attempt(mailbox, take)
+        mailbox.check_disk(adopt=True)
+        mailbox.close_disk()
+        shown = mailbox.show()
+        known.note(fresh, shown)
+        return str(shown["ecid"])
+
+
+def _adopt_bundle(
+    mailbox: ChipClient,
+    bundle: int,
+    key: int,
+    passphrase: int | None,
+    spec: specs.Spec,
+    ovmf: host.OvmfFiles,
+) -> None:
+    os.lseek(bundle, 0, os.SEEK_SET)
+    mailbox.adopt_bundle(bundle, key, source=ovmf.source(), seal=spec.seal, passphrase=passphrase)
+
+
+@contextlib.contextmanager
+def _bundle(file: Path, doing: str) -> Iterator[int]:
+    """A descriptor of the bundle's file; raises UsageError where it is none."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise UsageError(
+            doing, error.strerror, "give the path of a bundle that this user may read"
+        ) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsageError(doing, "it is no file", "give the path of a bundle")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _in_order(at: WorkstationPaths) -> bool:
+    """Whether there is a chip that opens, or would with its passphrase."""
+    if not at.state_folder.is_dir():
+        return False
+    try:
+        with hold.running_chip(at):
+            return True
+    except SpacegrayError:
+        return False
+
+
+@contextlib.contextmanager
+def _own_firmware(at: WorkstationPaths) -> Iterator[host.OvmfFiles]:
+    """This host's firmware in the workstation's folder, for the new chip to trust.
+
+    What lay there may have been changed by anyone. Where it comes to no new chip it is put back,
+    for the old one.
+    """
+    ovmf = host.ovmf()
+    before = {}
+    for name in (FIRMWARE_NAME, TEMPLATE_NAME):
+        with contextlib.suppress(FileNotFoundError):
+            before[name] = (at.folder / name).read_bytes()
+    copy_firmware(ovmf, at.folder)
+    try:
+        yield ovmf
+    except BaseException:
+        for name, content in before.items():
+            write_atomically(at.folder / name, content)
+        raise
+
+
+def _carry_over(at: WorkstationPaths, fresh: WorkstationPaths, spec: specs.Spec) -> None:
+    """The owner's SSH key goes along; where it is lost the guest is told of a new one."""
+    if at.ssh_key.exists():
+        for name in _COPIED:
+            found = at.state_folder / name
+            if found.is_dir():
+                shutil.copytree(found, fresh.state_folder / name)
+            elif found.exists():
+                shutil.copy2(found, fresh.state_folder / name)
+    else:
+        create.write_provision(fresh, spec, None)
+
+
+def _discard(at: WorkstationPaths, seal: specs.Seal) -> None:
+    """Destroy the chip in a state folder that is nobody's any more, and remove the folder."""
+    create.destroy_chip(at, seal)
+    shutil.rmtree(at.state_folder, ignore_errors=True)

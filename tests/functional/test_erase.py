@@ -1,0 +1,141 @@
+"""All keys destroyed at once, whatever the machine does just then, and a new life after it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT, Cli, make_home, remove_home
+from tests.support.secrets import line, written
+from tests.support.terminal import Terminal
+
+
+@pytest.fixture(scope="module")
+def cli() -> Iterator[Cli]:
+    """The command line with one tiny workstation."""
+    cli = Cli(make_home("erase"))
+    cli("create", "pro", "--edition", "tiny", "--yes")
+    yield cli
+    remove_home(cli)
+
+
+def chip(cli: Cli) -> dict[str, Any]:
+    """`chip show --format json`."""
+    shown: dict[str, Any] = json.loads(cli("chip", "show", "--format", "json").stdout)
+    return shown
+
+
+def supervisors() -> set[int]:
+    """The numbers of all supervisors and machines that run."""
+    names = ("spacegray.workstation.supervisor", "qemu-system")
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if any(name in words for name in names):
+            found.add(process.pid)
+    return found
+
+
+def test_erased_while_it_runs_it_is_off_and_nothing_opens(cli: Cli, tmp_path: Path):
+    others = supervisors()
+    cli("start", "pro")
+    born = chip(cli)
+    refused = cli("erase", "pro", check=False)
+    assert "give --yes" in line(refused, 2)
+    assert cli.show()["state"] == "running"
+    receipt = tmp_path / "receipt"
+    receipt.write_text("precious")
+    taken = cli("erase", "pro", "--yes", "--receipt", str(receipt), check=False)
+    assert "File exists" in line(taken, 2)
+    assert cli.show()["state"] == "running"
+    receipt.unlink()
+
+    done = cli("erase", "pro", "--yes", "--receipt", str(receipt))
+    assert re.search(r"took \d+ ms", done.stdout)
+    facts = cli.show()
+    assert (facts["state"], facts["reason"]) == ("off", "erased")
+    assert facts["chip"]["life"] == "erased"
+    assert supervisors() <= others, "left running"
+    saved = list((cli.paths.workstation("pro").folder / "receipts").iterdir())
+    assert [each.read_bytes() for each in saved] == [receipt.read_bytes()]
+
+    key = tmp_path / "key.pem"
+    key.write_text(born["identity_key"])
+    words = ("chip", "attest", "--verify", str(receipt), "--key", str(key))
+    found = json.loads(cli(*words, "--format", "json").stdout)
+    assert found["key_is_known"] is True
+    assert (found["ecid"], found["lives"]) == (born["ecid"], 1)
+    assert any("key" in each["what"] for each in found["destroyed"])
+    assert "overwritten" in cli(*words).stdout
+
+    said = line(cli("start", "pro", check=False))
+    assert "its disk is empty" in said
+    assert "`restore pro`" in said
+    opening: list[tuple[str, ...]] = [
+        ("ssd", "verify"),
+        ("ssd", "accept"),
+        ("export", "pro", str(tmp_path / "image")),
+        ("export", "--recovery", "pro", str(tmp_path / "bundle")),
+    ]
+    for each in opening:
+        assert "it was erased: there is no disk" in line(cli(*each, check=False))
+    assert not (tmp_path / "image").exists()
+    shown = json.loads(cli("ssd", "show", "--format", "json").stdout)
+    assert (shown["health"], shown["used_bytes"], shown["modules"]) == ("erased", 0, [])
+
+
+def test_restored_it_is_the_same_chip_with_other_keys_and_a_new_system(cli: Cli, tmp_path: Path):
+    """docs/passwords.md boots such a one."""
+    before = chip(cli)
+    refused = cli("restore", "pro", check=False)
+    assert "give --yes" in line(refused, 2)
+    assert chip(cli)["lives"] == 1
+    words = written(tmp_path, first="a-new-first-one")
+    done = cli("restore", "pro", "--yes", "--password-file", words["first"])
+    assert "restoring the system onto the disk: 100 %" in done.stdout
+    assert "password " not in done.stdout, "made one though one was given"
+    after = chip(cli)
+    assert (after["life"], after["lives"]) == ("in use", 2)
+    assert (after["ecid"], after["identity_key"]) == (before["ecid"], before["identity_key"])
+    assert json.loads(cli("ssd", "verify", "--format", "json").stdout)["bad_blocks"] == 0
+    assert "password_hash=$6$" in cli.paths.workstation("pro").provision.read_text()
+
+
+def test_a_locked_machine_is_erased_without_its_password(cli: Cli, tmp_path: Path):
+    words = written(tmp_path, password="correct horse")
+    cli("password", "set", "--new-password-file", words["password"])
+    with Terminal([str(ROOT / "run"), "start", "pro"], cli.environment) as screen:
+        screen.until("Password of pro: ")
+        cli("erase", "pro", "--yes")
+        screen.type("correct horse\n")
+        status, said = screen.end()
+    assert status == 1
+    assert "it was switched off" in said or "erased" in said
+    facts = cli.show()
+    assert (facts["state"], facts["reason"]) == ("off", "erased")
+    assert facts["chip"]["password"] is False
+
+
+def test_an_erased_one_takes_an_image_and_new_locks(cli: Cli, tmp_path: Path):
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    cli("import", "pro", str(image))
+    assert chip(cli)["life"] == "in use"
+    words = written(tmp_path, password="another horse")
+    cli("password", "set", "--new-password-file", words["password"])
+    cli("erase", "pro", "--yes")
+    assert chip(cli)["password"] is False
+
+
+def test_a_machine_in_use_by_others_is_not_restored(cli: Cli, tmp_path: Path):
+    process = cli.popen("target-disk", "pro", "--socket", str(tmp_path / "socket"))
+    assert process.stdout is not None
+    assert "target disk mode" in process.stdout.readline()
+    for verb in ("restore", "erase"):
+        assert "it is in target disk mode" in line(cli(verb, "pro", "--yes", check=False))
+    process.terminate()
+    process.communicate(timeout=60)

@@ -1,0 +1,143 @@
+"""Guards: the porter does what it is asked to do and nothing else, and ends with the console."""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+
+from spacegray.console import porter
+from spacegray.console.porter import Porter
+from spacegray.errors import SpacegrayError, UsageError
+from spacegray.paths import Paths
+from spacegray.sockets import receive_message, send_message
+from spacegray.workstation.unlock import Answer, Standing
+
+WAIT_SECONDS = 20.0
+
+
+class FakeWorkstation:
+    """Says who it is, and reads the secret that it is given."""
+
+    heard: ClassVar[list[Any]] = []
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @classmethod
+    def find(cls, _: Paths, name: str) -> "FakeWorkstation":
+        if name != "pro":
+            raise UsageError(f"looking for {name}", "there is none", "make one")
+        return cls(name)
+
+    def show(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def screen_socket(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.sendall(b"RFB 003.008\n")
+        ours.close()
+        return theirs
+
+    def unlock(self, kind: str, descriptor: int, mode: str) -> Answer:
+        self.heard.append((kind, mode, os.read(descriptor, 64)))
+        return Answer(right=False, code="wrong", stopped_by="no", standing=Standing())
+
+
+@pytest.fixture
+def channel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.socket]:
+    """The console's end of a porter that serves in a thread."""
+    monkeypatch.setattr(porter, "Workstation", FakeWorkstation)
+    ours, theirs = socket.socketpair()
+    paths = Paths.current({"SPACEGRAY_HOME": str(tmp_path)})
+    serving = threading.Thread(target=porter.serve, args=(theirs, paths))
+    serving.start()
+    yield ours
+    ours.close()
+    serving.join(WAIT_SECONDS)
+    assert not serving.is_alive()
+    theirs.close()
+
+
+def ask(channel: socket.socket, request: object, *secrets: int) -> tuple[Any, list[int]]:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(WAIT_SECONDS)
+        with theirs:
+            send_message(channel, json.dumps(request).encode(), [theirs.fileno(), *secrets])
+        message = receive_message(ours)
+        assert message is not None
+        return json.loads(message[0]), message[1]
+
+
+def test_it_shows_and_connects_to_the_screen(channel: socket.socket) -> None:
+    assert ask(channel, {"op": "show", "name": "pro"}) == ({"show": {"name": "pro"}}, [])
+    answer, (screen,) = ask(channel, {"op": "screen", "name": "pro"})
+    assert answer == {}
+    assert os.read(screen, 64) == b"RFB 003.008\n"
+    os.close(screen)
+
+
+def test_a_secret_is_passed_on_as_a_descriptor(channel: socket.socket) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"the password")
+    os.close(writing)
+    request = {"op": "unlock", "name": "pro", "kind": "password", "mode": "normal"}
+    answer, _ = ask(channel, request, reading)
+    os.close(reading)
+    assert answer["answer"]["code"] == "wrong"
+    assert FakeWorkstation.heard.pop() == ("password", "normal", b"the password")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        [],
+        "show",
+        {"op": "show"},
+        {"op": "erase", "name": "pro"},
+        {"op": "unlock", "name": "pro", "kind": "password", "mode": "normal"},
+        {"op": "unlock", "name": "pro", "kind": "sealing key", "mode": "normal"},
+        {"op": "__init__", "name": "pro"},
+    ],
+    ids=str,
+)
+def test_anything_else_is_refused_and_changes_nothing(
+    channel: socket.socket, request_: object
+) -> None:
+    answer, _ = ask(channel, request_)
+    assert "does not do that" in answer["error"][1]
+    assert ask(channel, {"op": "show", "name": "pro"})[0] == {"show": {"name": "pro"}}
+
+
+def test_an_error_comes_back_in_its_own_words(channel: socket.socket) -> None:
+    answer, _ = ask(channel, {"op": "show", "name": "other"})
+    assert answer == {"error": ["looking for other", "there is none", "make one", None]}
+
+
+def test_what_is_no_message_ends_it(channel: socket.socket) -> None:
+    """The fixture waits for its end."""
+    channel.sendall(b"\xff" * 8)
+
+
+def test_a_message_without_a_channel_is_let_pass(channel: socket.socket) -> None:
+    send_message(channel, json.dumps({"op": "show", "name": "pro"}).encode())
+    assert ask(channel, {"op": "show", "name": "pro"})[0] == {"show": {"name": "pro"}}
+
+
+def test_the_real_one_answers_and_ends_with_the_console(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACEGRAY_HOME", str(tmp_path))
+    real = Porter()
+    process = psutil.Process(real._process.pid)
+    with pytest.raises(SpacegrayError, match="looking for the workstation"):
+        real.ask("show", "pro")
+    real._channel.close()
+    assert real._process.wait(WAIT_SECONDS) == 0
+    assert not process.is_running()
