@@ -7,6 +7,7 @@ user's own cache; everything else lies in a folder of its own that is removed af
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ import pytest
 
 from spacegray.console import launch as consoles
 from spacegray.paths import Paths
+
+# Whoever runs the tests in the background ignores Ctrl-C for all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 PASSWORD = "correct-horse-7"

@@ -59,7 +59,7 @@ SOURCES = {
 PROGRAMS = """
     qemu-system-x86_64 qemu-storage-daemon qemu-img mmdebstrap newuidmap mkfs.erofs veritysetup
     mcopy mkfs.vfat mkfs.ext4 sfdisk ssh openssl zstd gcc chromium sbverify git useradd usermod
-    fio nbdcopy nbdkit nbdsh qemu-io
+    fio nbdcopy nbdkit nbdsh qemu-io swtpm
 """.split()  # noqa: SIM905  # a list of words
 BASICS = """
     bash sh env python3 find readlink mkdir touch rm mv cat cut grep sed sort paste head tail flock

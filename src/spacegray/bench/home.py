@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from spacegray.errors import SpacegrayError
+from spacegray.files import make_private
 from spacegray.host import Host, qemu_version
 from spacegray.paths import Paths
 from spacegray.workstation.api import Workstation
@@ -44,7 +45,7 @@ def cpu_seconds(pid: int) -> float:
 @contextlib.contextmanager
 def own_home() -> Iterator[Paths]:
     """A home beside the cache, for the supervisor too; removed at the end, come what may."""
-    cache = Paths.current().cache
+    cache = make_private(Paths.current().cache)
     home = Path(tempfile.mkdtemp(prefix="bench-", dir=cache))
     (home / "cache").symlink_to(cache)
     before = os.environ.get("SPACEGRAY_HOME")

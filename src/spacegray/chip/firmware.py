@@ -5,6 +5,7 @@ manifest was written for; nothing reaches the machine that was not frozen first 
 then; when one of its parts dies it says so once and ends, for half a chip is none.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -16,7 +17,7 @@ from spacegray.chip.life import Life
 from spacegray.chip.part import Part, Watcher
 from spacegray.chip.showing import Showing
 from spacegray.chip.ssd import Ssd
-from spacegray.chip.starting import Starting
+from spacegray.chip.starting import Starting, read_variables
 from spacegray.chip.tpm import Tpm
 from spacegray.chip.vault import Vault, VaultRefusalError
 from spacegray.chip.vouching import Vouching
@@ -60,6 +61,9 @@ class Firmware:
         self._handlers: dict[type, Handler] = {}
         for subject in (Showing, Life, Access, Vouching, Disks, Starting):
             self._handlers |= subject(self._core).handlers
+        # While the vault opens and whoever started the chip connects.
+        self._reading = threading.Thread(target=read_variables)
+        self._reading.start()
 
     def open(self) -> None:
         """Open a chip that was born; it stays sealed where its passphrase is needed.
@@ -77,6 +81,8 @@ class Firmware:
 
         Raises SpacegrayError when it cannot be done, PeerError for descriptors it did not want.
         """
+        # A process may be forked from here on, which no other thread must be in the way of.
+        self._reading.join()
         if len(descriptors) not in request.descriptors:
             numbers = " or ".join(map(str, request.descriptors))
             raise PeerError(f"{numbers} descriptors belong to this operation")

@@ -1,6 +1,5 @@
 """One start of the machine: everything it gets, frozen first and compared then."""
 
-import threading
 import time
 from types import ModuleType
 
@@ -19,9 +18,6 @@ class Starting:
     def __init__(self, core: Core) -> None:
         self._core = core
         self.handlers: dict[type, Handler] = {messages.PrepareStart: self._prepare}
-        # A third of the chip's start would be spent on this library; it is read while the vault
-        # opens, which takes as long.
-        threading.Thread(target=_variables, daemon=True).start()
 
     def _prepare(self, request: messages.PrepareStart, _: list[int]) -> Reply:
         place, remembered = self._core.place, self._core.remembered
@@ -34,7 +30,7 @@ class Starting:
             template = images.freeze(place.template)
             try:
                 manifest.check(remembered.template, template, place.template, remembered.source)
-                store = _variables().build(template, self._core.identity)
+                store = read_variables().build(template, self._core.identity)
             finally:
                 template.close()
             descriptors.append(images.writable_copy(store, "variables"))
@@ -56,7 +52,8 @@ class Starting:
         )
 
 
-def _variables() -> ModuleType:
+def read_variables() -> ModuleType:
+    """The module that makes the variables; its library takes a third of the chip's start."""
     from spacegray.chip import variables
 
     return variables

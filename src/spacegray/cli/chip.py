@@ -1,6 +1,7 @@
 """The verbs of the chip: what it says of itself, plainly and signed."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -167,9 +168,19 @@ def _rows(claims: dict[str, Any]) -> list[tuple[str, object]]:
         if isinstance(value, dict):
             rows += [(f"{label}: {name}", each) for name, each in _rows(value)]
         elif isinstance(value, list):
-            rows += [(label, ", ".join(map(str, each.values()))) for each in value]
+            rows += [(label, _item(each)) for each in value]
         elif key == "identity_key":
             rows.append((label, "".join(str(value).splitlines()[1:-1])))
         elif key != "key_is_known":
             rows.append((label, value))
     return rows
+
+
+def _item(item: dict[str, Any]) -> str:
+    """One thing of a list, what it is first and its times as dates."""
+    words = dict(item)
+    since = words.pop("since", None)
+    names = [str(words.pop(key)) for key in ("component", "what") if key in words]
+    if since is not None:
+        words["since"] = f"since {datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M} UTC"
+    return ", ".join([*names, *map(str, words.values())])

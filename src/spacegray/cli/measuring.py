@@ -59,7 +59,7 @@ def chip(*, runs: int, as_json: bool) -> None:
         rows.append([kind.label, *(f"{each:,.0f} ms" for each in times)])
     output.table(("seal", "ready", "prepare", "own share", "secrets", "erase"), rows)
     if (tpm := result.tpm_milliseconds()) is not None:
-        print(f"of the own share, the TPM's: {tpm:,.0f} ms")
+        print(f"of tpm2's own share, the TPM's (what it takes beyond keyfile): {tpm:,.0f} ms")
 
 
 def ssd(

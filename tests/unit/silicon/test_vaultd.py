@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,6 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from tests.support.vaultd import PACKET_SIZE_BYTES_MAX, Vaultd, opened, run_to_end, vaultd
 
 NOBODY = 65534
-
-
-@pytest.fixture
-def chip(tmp_path: Path) -> Iterator[Vaultd]:
-    """A vault that has just been born."""
-    with vaultd(tmp_path) as vault:
-        assert vault.birth()
-        yield vault
 
 
 def code(reply: dict[str, Any]) -> object:

@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +12,6 @@ from tests.support.vaultd import Vaultd, opened, secret, vaultd
 
 RIGHT = b"correct horse"
 RECOVERY_KEY = re.compile(rb"([0-9A-Z]{4}-){6}[0-9A-Z]{4}\n")
-
-
-@pytest.fixture(scope="module")
-def born(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state folder of a chip that was born, to copy: making keys takes a while."""
-    folder = tmp_path_factory.mktemp("born")
-    with vaultd(folder) as vault:
-        assert vault.birth()
-    return folder
-
-
-@pytest.fixture
-def chip(tmp_path: Path, born: Path) -> Iterator[Vaultd]:
-    """A vault that is open, on a folder of its own."""
-    shutil.copytree(born, tmp_path, dirs_exist_ok=True)
-    with vaultd(tmp_path) as vault:
-        assert vault.ask("open")["ok"]
-        yield vault
 
 
 def outcome(reply: dict[str, Any]) -> object:

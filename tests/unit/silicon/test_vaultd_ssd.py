@@ -2,11 +2,9 @@
 
 import os
 import resource
-import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +22,6 @@ TURN_SECONDS = 5.0
 """Far more than a turn takes on a busy host, far less than a flood lasts."""
 MEMORY_ALLOWANCE_KIB = 512
 """How much a vault may grow while it is flooded: malloc's own slack."""
-
-
-@pytest.fixture(scope="module")
-def born(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The state folder of a chip that was born, to copy: making keys takes a while."""
-    folder = tmp_path_factory.mktemp("born")
-    with vaultd(folder) as vault:
-        assert vault.birth()
-    return folder
-
-
-@pytest.fixture
-def chip(tmp_path: Path, born: Path) -> Iterator[Vaultd]:
-    """A vault that is open, on a folder of its own."""
-    shutil.copytree(born, tmp_path, dirs_exist_ok=True)
-    with vaultd(tmp_path) as vault:
-        assert vault.ask("open")["ok"]
-        yield vault
 
 
 def code(reply: dict[str, Any]) -> object:
