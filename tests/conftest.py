@@ -20,8 +20,10 @@ import pytest
 from spacegray.console import launch as consoles
 from spacegray.paths import Paths
 
-# Whoever runs the tests in the background ignores Ctrl-C for all that they start.
+# Who runs the tests in the background has had some signals ignored for all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(_number, signal.SIG_DFL)
 
 ROOT = Path(__file__).parents[1]
 PASSWORD = "correct-horse-7"
