@@ -9,8 +9,6 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from spacegray.confinement import Reach, confine
 
 STOP_SECONDS = 5.0
@@ -101,6 +99,8 @@ def stop(child: "subprocess.Popen[bytes]", *, timeout_seconds: float = STOP_SECO
 
 def identity(pid: int) -> str | None:
     """A process's unmistakable name: its number may be reused, number and start time not."""
+    import psutil  # The chip starts sooner without it.
+
     with contextlib.suppress(psutil.Error):
         return f"{pid}@{psutil.Process(pid).create_time():.2f}"
     return None
@@ -109,6 +109,8 @@ def identity(pid: int) -> str | None:
 def alive(identity_: str) -> bool:
     """Whether the process that once had this `identity` still runs (a zombie does not)."""
     pid, _, started = identity_.partition("@")
+    import psutil
+
     with contextlib.suppress(psutil.Error, ValueError):
         process = psutil.Process(int(pid))
         return (

@@ -53,7 +53,7 @@ class Firmware:
             place.folder,
             place.run,
             program=place.ssd_program,
-            attach=self._vault.attach_ssd,
+            attach=self._attach,
             watcher=watcher,
             ended=self._part_ended("the disk's controller", "disk"),
         )
@@ -81,8 +81,6 @@ class Firmware:
 
         Raises SpacegrayError when it cannot be done, PeerError for descriptors it did not want.
         """
-        # A process may be forked from here on, which no other thread must be in the way of.
-        self._reading.join()
         if len(descriptors) not in request.descriptors:
             numbers = " or ".join(map(str, request.descriptors))
             raise PeerError(f"{numbers} descriptors belong to this operation")
@@ -99,6 +97,11 @@ class Firmware:
             self.failure = self.failure or error
         finally:
             self._vault.stop()
+
+    def _attach(self, mode: messages.AttachMode) -> int:
+        # A controller is forked next, which no other thread must be in the way of.
+        self._reading.join()
+        return self._vault.attach_ssd(mode)
 
     def _part_ended(self, name: str, link: str) -> Callable[[Part], None]:
         def ended(part: Part) -> None:
