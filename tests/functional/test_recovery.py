@@ -4,15 +4,19 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT, Cli, make_home, remove_home
 from tests.support.secrets import line, written
 from tests.support.terminal import Terminal
+
+READER_SECONDS = 30.0
 
 
 class Recoverable:
@@ -117,11 +121,20 @@ def test_a_wrong_recovery_key_changes_nothing(pro: Recoverable):
     command = [str(ROOT / "run"), "import", "--recovery", "pro", str(pro.bundle), "--yes"]
     with Terminal(command, pro.cli.environment) as screen:
         screen.until("Recovery key of pro: ")
+        _await_reader(screen.child.pid)
         screen.child.send_signal(signal.SIGINT)
         assert screen.end()[0] == 130
     assert sorted(path.name for path in pro.cli.paths.state.glob(".pro*")) == []
     assert pro.chip()["ecid"] == before
     pro.verified(*pro.password)
+
+
+def _await_reader(pid: int) -> None:
+    """Until all that reads the terminal is running: an interrupt in a fork may get lost."""
+    deadline = time.monotonic() + READER_SECONDS
+    while "tr" not in {each.name() for each in psutil.Process(pid).children(recursive=True)}:
+        assert time.monotonic() < deadline, "nobody reads the terminal"
+        time.sleep(0.01)
 
 
 def test_yesterdays_backup_is_refused_until_its_owner_accepts_it(pro: Recoverable):
