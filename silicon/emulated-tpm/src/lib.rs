@@ -103,6 +103,21 @@ impl EmulatedTpm {
     }
 }
 
+/// Cuts the connection before or after it has carried out so many commands.
+pub fn cut_at(commands: usize, carried_out: bool) -> Box<Middleman> {
+    let mut left = commands;
+    Box::new(move |command: &[u8], carry_out: &mut CarryOut<'_>| {
+        if left == 0 {
+            if carried_out {
+                carry_out(command);
+            }
+            return None;
+        }
+        left -= 1;
+        Some(carry_out(command))
+    })
+}
+
 impl Drop for EmulatedTpm {
     fn drop(&mut self) {
         self.stop();

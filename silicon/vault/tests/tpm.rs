@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::Path;
 
-use emulated_tpm::EmulatedTpm;
+use emulated_tpm::{EmulatedTpm, cut_at};
 use tempfile::TempDir;
 use tpm::Tpm;
 use vault::{ChangeError, Error, HostClock, HostMap, Life, Place, StateFolder, TpmSeal, Vault};
@@ -197,18 +197,7 @@ fn erase_cut_at_each_command() {
         loop {
             let (place, mut vault) = host.open().ok().unwrap();
             let key = volume_key(&vault);
-            let mut left = commands;
-            host.tpm
-                .set_middleman(Some(Box::new(move |command, carry_out| {
-                    if left == 0 {
-                        if carried_out {
-                            carry_out(command);
-                        }
-                        return None;
-                    }
-                    left -= 1;
-                    Some(carry_out(command))
-                })));
+            host.tpm.set_middleman(Some(cut_at(commands, carried_out)));
             let done = vault.erase(&place).is_ok();
             drop((place, vault));
             host.tpm.set_middleman(None);

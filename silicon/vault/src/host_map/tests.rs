@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use super::*;
-use emulated_tpm::{CarryOut, EmulatedTpm, code, plain, with_password};
+use emulated_tpm::{EmulatedTpm, code, cut_at, plain, with_password};
 
 const ONE: u64 = 0x1111_1111_1111_1111;
 const OTHER: u64 = 0x2222_2222_2222_2222;
@@ -155,21 +155,6 @@ fn last_chip_leaves_nothing() {
         commands += 1;
     }
     assert!(commands > 8, "{commands}");
-}
-
-/// Cuts the connection before or after it has carried out so many commands.
-fn cut_at(commands: usize, carried_out: bool) -> Box<emulated_tpm::Middleman> {
-    let mut left = commands;
-    Box::new(move |command: &[u8], carry_out: &mut CarryOut<'_>| {
-        if left == 0 {
-            if carried_out {
-                carry_out(command);
-            }
-            return None;
-        }
-        left -= 1;
-        Some(carry_out(command))
-    })
 }
 
 /// What is there after a change from [`OLD`] to [`NEW`] was cut short: one of both, the new one if

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::seal::KEY_FILE_NAME;
-use emulated_tpm::{EmulatedTpm, code, plain};
+use emulated_tpm::{EmulatedTpm, code, cut_at, plain};
 
 const CC_GET_CAPABILITY: u32 = 0x17a;
 const CC_NV_DEFINE_SPACE: u32 = 0x12a;
@@ -174,18 +174,7 @@ fn cut_at_each_command() {
             let mut commands = 0;
             loop {
                 let second = deleting.then(|| chip.create(Some(&parameters)).unwrap());
-                let mut left = commands;
-                chip.tpm
-                    .set_middleman(Some(Box::new(move |command, carry_out| {
-                        if left == 0 {
-                            if carried_out {
-                                carry_out(command);
-                            }
-                            return None;
-                        }
-                        left -= 1;
-                        Some(carry_out(command))
-                    })));
+                chip.tpm.set_middleman(Some(cut_at(commands, carried_out)));
                 let done = match &second {
                     Some((_, second)) => chip.destroy(second).is_ok(),
                     None => chip.create(Some(&parameters)).is_ok(),
