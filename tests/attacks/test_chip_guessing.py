@@ -5,6 +5,7 @@ for a guess begins with its memory, which is seen from outside.
 """
 
 import contextlib
+import itertools
 import shutil
 import threading
 import time
@@ -86,10 +87,12 @@ def test_killed_before_any_call_a_guess_is_charged_before_it_is_computed(
     assert any(map(is_a_guess, whole.calls))
     assert failures(tmp_path / "whole") == 1
     seen = Counter[tuple[bool, int]]()
-    for kill_at in range(1, len(whole.calls) + 1):
+    # How many calls there are differs a little from run to run: until one is not reached.
+    for kill_at in itertools.count(1):
         folder = tmp_path / str(kill_at)
         vault = attempt(folder, kill_at)
-        assert len(vault.calls) == kill_at, "the vault was not killed where it was to be"
+        if len(vault.calls) < kill_at:
+            break
         computed, charged = any(map(is_a_guess, vault.calls)), failures(folder)
         assert charged == 1 or (charged == 0 and not computed), kill_at
         seen[computed, charged] += 1

@@ -118,7 +118,9 @@ def test_whatever_call_it_was_killed_before_it_is_the_old_state_or_the_new(
         if call.number not in CHANGING:
             continue
         folder = tmp_path / str(kill_at)
-        assert len(attempt(folder, kill_at)) == kill_at
+        # A run may need a call less than the one before: then it was killed later, or not at all.
+        attempt(folder, kill_at)
         seen[found(folder)] += 1
         shutil.rmtree(folder)
+    # The control: there were kills before the moment that counts, and after it.
     assert seen.keys() == {"old", "new"}
