@@ -7,8 +7,8 @@ here: what this chip *authorised* to start. That something else did not start, n
 from datetime import datetime
 from typing import Any
 
-from spacegray import __version__
-from spacegray.chip import authenticode, images, manifest, messages
+from spacegray import __version__, authenticode
+from spacegray.chip import images, manifest, messages
 from spacegray.chip.core import Core, Handler, Reply
 from spacegray.chip.manifest import Manifest
 from spacegray.chip.messages import encode_canonical

@@ -15,7 +15,7 @@ import pytest
 from asn1crypto import cms
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from spacegray.chip.authenticode import parse
+from spacegray.authenticode import parse
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess, launch
 from spacegray.chip.modules import NAMES

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spacegray import sockets
-from spacegray.chip import authenticode, limits, mailbox, manifest, messages
+from spacegray import authenticode, sockets
+from spacegray.chip import limits, mailbox, manifest, messages
 from spacegray.chip.firmware import ANSWERED
 from spacegray.sockets import PeerError
 

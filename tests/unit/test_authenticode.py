@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spacegray.chip.authenticode import SECTION_LIMIT, NotSignableError, parse
+from spacegray.authenticode import SECTION_LIMIT, NotSignableError, parse
 from tests.support.chip import (
     CERTIFICATE_ENTRY_AT,
     CHECKSUM_AT,
