@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from spacegray.errors import UsageError
 
@@ -17,6 +18,37 @@ NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
 """A workstation's name: also its host name, so lower case and short."""
 HOST_NAME = ".host"
 """The folder beside the chips' state folders that no workstation's name can be."""
+
+Slot = Literal["a", "b"]
+"""Each of the two places for a whole system: one is in use, the next is made in the other."""
+SLOTS: tuple[Slot, ...] = get_args(Slot)
+
+
+def other_slot(slot: Slot) -> Slot:
+    """The slot beside this one."""
+    return "b" if slot == "a" else "a"
+
+
+@dataclass(frozen=True)
+class SlotPaths:
+    """What of one system lies outside the disk, because it is needed before the disk is read."""
+
+    folder: Path
+
+    @property
+    def firmware(self) -> Path:
+        """The machine's firmware image."""
+        return self.folder / "firmware.fd"
+
+    @property
+    def variables(self) -> Path:
+        """The empty variable store that belongs to it."""
+        return self.folder / "variables.fd"
+
+    @property
+    def recovery(self) -> Path:
+        """The recovery system, as a medium that starts."""
+        return self.folder / "recovery.img"
 
 
 @dataclass(frozen=True)
@@ -49,9 +81,9 @@ class WorkstationPaths:
     def logs(self) -> Path:
         return self.folder / "logs"
 
-    @property
-    def firmware(self) -> Path:
-        return self.folder / "firmware.fd"
+    def slot(self, slot: Slot) -> SlotPaths:
+        """The files of the system in this slot."""
+        return SlotPaths(self.folder / slot)
 
     @property
     def receipts(self) -> Path:
@@ -153,6 +185,11 @@ class Paths:
             xdg("XDG_CACHE_HOME", ".cache"),
             state / ".run",
         )
+
+    @property
+    def authority(self) -> Path:
+        """The signing authority's own folder: no workstation's, and no part of any of them."""
+        return self.state / ".authority"
 
     @property
     def console_log(self) -> Path:

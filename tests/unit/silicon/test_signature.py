@@ -1,4 +1,4 @@
-"""The vault's signatures, judged by tools that have nothing to do with it."""
+"""The authority's signatures of images, judged by tools that have nothing to do with it."""
 
 import hashlib
 import shutil
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.support.vaultd import vaultd
+from tests.support.authorityd import authorityd
 
 PE_OFFSET = 64
 OPTIONAL_HEADER_OFFSET = PE_OFFSET + 24
@@ -59,13 +59,12 @@ def attach(image: bytes, signature: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, x509.Certificate]:
-    """A signature of the smallest image, and the chip's db certificate."""
-    with vaultd(tmp_path_factory.mktemp("state")) as vault:
-        vault.birth()
+    """A signature of the smallest image, and the authority's vendor certificate."""
+    with authorityd(tmp_path_factory.mktemp("state")) as authority:
         digest = authenticode_digest(smallest_image())
-        signature = vault.ask("sign_image", digest=digest)["signature"]
-        assert vault.ask("sign_image", digest=digest)["signature"] == signature
-        return signature, x509.load_der_x509_certificate(vault.ask("identity")["db"])
+        signature = authority.ask("sign_image", digest=digest)["signature"]
+        assert authority.ask("sign_image", digest=digest)["signature"] == signature
+        return signature, x509.load_der_x509_certificate(authority.ask("identity")["vendor"])
 
 
 def test_sbverify_accepts_the_image_and_no_other(
@@ -75,12 +74,12 @@ def test_sbverify_accepts_the_image_and_no_other(
     if shutil.which("sbverify") is None:
         pytest.skip("sbverify (package sbsigntool) is not installed")
     signature, certificate = signed
-    (tmp_path / "db.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "vendor.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     image = attach(smallest_image(), signature)
 
     def judged(image: bytes) -> bool:
         (tmp_path / "image.efi").write_bytes(image)
-        command = ["sbverify", "--cert", "db.pem", "image.efi"]
+        command = ["sbverify", "--cert", "vendor.pem", "image.efi"]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
         return ended.returncode == 0
 
@@ -92,9 +91,9 @@ def test_sbverify_accepts_the_image_and_no_other(
 def test_openssl_accepts_the_signature(
     signed: tuple[bytes, x509.Certificate], tmp_path: Path
 ) -> None:
-    """Promise: the PKCS#7 is whole: OpenSSL follows it from the db certificate to the content."""
+    """Promise: the PKCS#7 is whole: OpenSSL follows it from the certificate to the content."""
     signature, certificate = signed
-    (tmp_path / "db.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "vendor.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     (tmp_path / "signature.der").write_bytes(signature)
     content = cms.ContentInfo.load(signature)["content"]["encap_content_info"]["content"]
     (tmp_path / "content").write_bytes(content.parsed.contents)
@@ -103,7 +102,7 @@ def test_openssl_accepts_the_signature(
         # The `smime` command reads PKCS#7 1.5; `cms` wants an OCTET STRING as content.
         command = "openssl smime -verify -binary -inform DER -in signature.der -content content"
         ended = subprocess.run(
-            [*command.split(), "-CAfile", "db.pem", "-purpose", "any", "-out", "/dev/null"],
+            [*command.split(), "-CAfile", "vendor.pem", "-purpose", "any", "-out", "/dev/null"],
             cwd=tmp_path,
             capture_output=True,
             check=False,
