@@ -66,6 +66,8 @@ def words(place: Place) -> dict[str, object]:
             "open": "ok",
             "put_back": status["put_back"],
             "failures": status["password_failures"],
+            # Rules of yesterday start nothing; without a ticket nothing starts either.
+            "start": vault.ask("begin_start", target="recovery")["error"],
         }
         for name, password in (("new", NEW), ("old", OLD)):
             reply = vault.give("unlock", password)
@@ -73,9 +75,16 @@ def words(place: Place) -> dict[str, object]:
         return found
 
 
-UNTOUCHED = {"open": "ok", "put_back": False, "failures": 2, "new": "ok", "old": "wrong"}
-NOTICED = {"open": "ok", "put_back": True, "old": "put_back", "new": "put_back"}
-NOT_NOTICED = {"open": "ok", "put_back": False, "failures": 0, "old": "ok", "new": "wrong"}
+FITS = {"open": "ok", "put_back": False, "start": "no_ticket"}
+UNTOUCHED = {**FITS, "failures": 2, "new": "ok", "old": "wrong"}
+NOTICED = {
+    "open": "ok",
+    "put_back": True,
+    "start": "put_back",
+    "old": "put_back",
+    "new": "put_back",
+}
+NOT_NOTICED = {**FITS, "failures": 0, "old": "ok", "new": "wrong"}
 """Where the table says so: the whole host disk put back, with no TPM to tell."""
 
 

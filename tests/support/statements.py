@@ -62,7 +62,12 @@ class Signer:
             "recovery_key": False,
             "rollbacks": 2,
             "policy": "full",
-            "boot_certificate_sha256": bytes(32),
+            "external_boot": False,
+            "other_systems": False,
+            "firmware_password": False,
+            "minimum_epoch": 0,
+            "authority_key_sha256": bytes(32),
+            "vendor_certificate_sha256": bytes(32),
             "authorised_by_firmware": cbor2.CBORTag(24, cbor2.dumps({"chip_firmware": "1"})),
         }
 

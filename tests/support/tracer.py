@@ -4,7 +4,6 @@ The tracer is the vault's parent from its first instruction on: later nobody may
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -12,37 +11,15 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import ptrace
 from tests.support.vaultd import Vaultd, opened, program
 
-_TRACEME, _SYSCALL, _SETOPTIONS, _GETREGS = 0, 24, 0x4200, 12
-_OPTIONS = 0x1 | 0x100000
-"""PTRACE_O_TRACESYSGOOD, PTRACE_O_EXITKILL."""
-_SYSCALL_STOP = signal.SIGTRAP | 0x80
-_REGISTERS = struct.Struct("27Q")
-_SECOND, _FIRST, _NUMBER = 13, 14, 15
-"""Where x86-64 keeps a system call's arguments and number: rsi, rdi, orig_rax."""
 _DYNSYM = 11
 _SYMBOL = struct.Struct("<IBBHQQ")
 _VDSO_BYTES = 8192
 _TIME_CALLS = {"__vdso_clock_gettime": 228, "__vdso_gettimeofday": 96, "__vdso_time": 201}
-_WALL = 0x40000000
-SECONDS = 60
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.restype = ctypes.c_long
-_libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A system call: its number and its first two arguments."""
-
-    number: int
-    first: int
-    second: int
 
 
 class TracedVaultd(Vaultd):
@@ -50,7 +27,7 @@ class TracedVaultd(Vaultd):
 
     def __init__(self, process: "subprocess.Popen[str]", link: socket.socket) -> None:
         super().__init__(process, link)
-        self.calls: list[Call] = []
+        self.calls: list[ptrace.Call] = []
         """The system calls since then, in order; the last one may not have been made."""
         self._armed = False
         self._kill_at: int | None = None
@@ -68,10 +45,7 @@ class TracedVaultd(Vaultd):
     def note(self) -> bool:
         """A system call is about to be made; whether the vault is to die first."""
         if self._armed:
-            registers = ctypes.create_string_buffer(_REGISTERS.size)
-            _ptrace(_GETREGS, self.process.pid, 0, ctypes.addressof(registers))
-            values = _REGISTERS.unpack(registers.raw)
-            self.calls.append(Call(values[_NUMBER], values[_FIRST], values[_SECOND]))
+            self.calls.append(ptrace.call(self.process.pid))
         return self._armed and len(self.calls) == self._kill_at
 
 
@@ -94,7 +68,7 @@ def traced_vaultd(state_folder: Path, *, own_clock: bool = True) -> Iterator[Tra
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                preexec_fn=lambda: _ptrace(_TRACEME),
+                preexec_fn=lambda: ptrace.ptrace(ptrace.TRACEME),
             )
         vault = TracedVaultd(process, ours)
         started.append(vault)
@@ -104,13 +78,13 @@ def traced_vaultd(state_folder: Path, *, own_clock: bool = True) -> Iterator[Tra
     thread = threading.Thread(target=work)
     thread.start()
     with ours:
-        assert ready.wait(SECONDS)
+        assert ready.wait(ptrace.SECONDS)
         try:
             yield started[0]
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(started[0].process.pid, signal.SIGKILL)
-            thread.join(SECONDS)
+            thread.join(ptrace.SECONDS)
             assert not thread.is_alive()
 
 
@@ -120,18 +94,18 @@ def _trace(vault: TracedVaultd, *, own_clock: bool) -> None:
     entering = False
     started = False
     while True:
-        _, status = os.waitpid(pid, _WALL)
+        _, status = os.waitpid(pid, ptrace.WALL)
         if not os.WIFSTOPPED(status):
             # Popen has not seen its end, and must not wait for a number that may be another's.
             vault.process.returncode = os.waitstatus_to_exitcode(status)
             return
         if not started:
             started = True
-            _ptrace(_SETOPTIONS, pid, 0, _OPTIONS)
+            ptrace.ptrace(ptrace.SETOPTIONS, pid, 0, ptrace.SYSGOOD | ptrace.EXITKILL)
             if not own_clock:
                 _ask_the_kernel_for_time(pid)
         passed_on = 0
-        if os.WSTOPSIG(status) == _SYSCALL_STOP:
+        if os.WSTOPSIG(status) == ptrace.SYSCALL_STOP:
             entering = not entering
             if entering and vault.note():
                 os.kill(pid, signal.SIGKILL)
@@ -139,7 +113,7 @@ def _trace(vault: TracedVaultd, *, own_clock: bool) -> None:
         elif os.WSTOPSIG(status) != signal.SIGTRAP:
             passed_on = os.WSTOPSIG(status)
         with contextlib.suppress(ProcessLookupError):
-            _ptrace(_SYSCALL, pid, 0, passed_on)
+            ptrace.ptrace(ptrace.SYSCALL, pid, 0, passed_on)
 
 
 def _ask_the_kernel_for_time(pid: int) -> None:
@@ -165,9 +139,3 @@ def _symbols(image: bytes) -> Iterator[tuple[str, int]]:
     for entry in range(offset, offset + length, _SYMBOL.size):
         name, _, _, _, value, _ = _SYMBOL.unpack_from(image, entry)
         yield image[names + name :].split(b"\0", 1)[0].decode(), value
-
-
-def _ptrace(request: int, pid: int = 0, address: int = 0, data: int = 0) -> None:
-    if _libc.ptrace(request, pid, address, data) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

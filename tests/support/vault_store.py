@@ -54,14 +54,14 @@ def read_secrets(
 ) -> dict[str, bytes]:
     """The chip's secrets by name.
 
-    `sealing_key`, `uid`, `media_key` and `volume_key` are 32 raw bytes, `identity_key` and
-    `boot_signing_key` PKCS#8 DER. Raises `StoreError` if the store is damaged, its key is
+    `sealing_key`, `uid`, `media_key` and `volume_key` are 32 raw bytes, `identity_key` is PKCS#8
+    DER. Raises `StoreError` if the store is damaged, its key is
     another's or a secret is missing or wrong, `OSError` if a file is missing.
     """
     store = (state_folder / "vault.sealed").read_bytes()
     key = sealing_key(state_folder, passphrase=passphrase)
     contents = read_contents(store, key)
-    names = ("uid", "identity_key", "boot_signing_key", "media_key")
+    names = ("uid", "identity_key", "media_key")
     secrets = {name: contents[name] for name in names}
     return {"sealing_key": key, **secrets, "volume_key": volume_key(contents, password=password)}
 
@@ -83,8 +83,8 @@ def header(store: bytes) -> Header:
     if len(store) != STORE_SIZE_BYTES or hashlib.sha256(body).digest() != check_sum:
         raise StoreError("the check sum does not fit")
     magic, version, seal_kind, size, number, salt, parameters = HEADER.unpack_from(body)
-    if (magic, version) != (b"SGVAULT\0", 3):
-        raise StoreError("not a store of version 3")
+    if (magic, version) != (b"SGVAULT\0", 4):
+        raise StoreError("not a store of version 4")
     return Header(seal_kind, number, salt, parameters, size)
 
 
@@ -92,7 +92,7 @@ def read_contents(store: bytes, sealing_key: bytes) -> dict[str, Any]:
     """Everything that is sealed in the bytes of a store, certificates and counters included."""
     seal = header(store)
     sealed = store[HEADER.size :][: seal.contents_size + TAG_SIZE_BYTES]
-    key = HKDF(SHA256(), 32, seal.salt, b"spacegray vault store 3").derive(sealing_key)
+    key = HKDF(SHA256(), 32, seal.salt, b"spacegray vault store 4").derive(sealing_key)
     try:
         plain = AESGCM(key).decrypt(NONCE, sealed, store[: HEADER.size])
     except InvalidTag:
@@ -108,7 +108,7 @@ def with_contents(store: bytes, sealing_key: bytes, contents: dict[str, Any]) ->
     magic, version, kind, _, ecid, salt, parameters = HEADER.unpack_from(store)
     plain = cbor2.dumps(contents)
     head = HEADER.pack(magic, version, kind, len(plain), ecid, salt, parameters)
-    key = HKDF(SHA256(), 32, salt, b"spacegray vault store 3").derive(sealing_key)
+    key = HKDF(SHA256(), 32, salt, b"spacegray vault store 4").derive(sealing_key)
     body = head + AESGCM(key).encrypt(NONCE, plain, head)
     body = body.ljust(STORE_SIZE_BYTES - CHECK_SUM_SIZE_BYTES, b"\0")
     return body + hashlib.sha256(body).digest()
@@ -141,6 +141,17 @@ def class_key(contents: dict[str, Any], *, password: bytes | None = None) -> byt
         return aes_key_unwrap(key, wrapped)
     except InvalidUnwrap:
         raise StoreError("the password is wrong") from None
+
+
+def is_firmware_password(contents: dict[str, Any], password: bytes) -> bool:
+    """Whether this is the firmware password in a store's contents."""
+    salt = contents["firmware_password_salt"]
+    memory = contents["firmware_password_memory_kib"]
+    passes = contents["firmware_password_passes"]
+    tangle = _derive(contents["uid"], b"spacegray firmware password 1")
+    key = _argon2(password, salt, memory, passes, tangle)
+    check = _derive(key, b"spacegray firmware password check 1")
+    return hmac.compare_digest(check, contents["firmware_password_check"])
 
 
 def _derive(key: bytes, info: bytes) -> bytes:

@@ -14,9 +14,19 @@ from typing import Any, Self
 
 import cbor2
 
+from tests.support.authority import EPOCH, PRODUCT, TestAuthority, components, the_authority
+
 ROOT = Path(__file__).resolve().parents[2]
 ANSWER_TIMEOUT_SECONDS = 60
 PACKET_SIZE_BYTES_MAX = 4096
+PLAIN = ("open", "set_password", "check_firmware_password", "set_firmware_password")
+"""Operations with a secret that proves nothing to be somebody."""
+
+
+def pins(authority: TestAuthority | None = None) -> dict[str, bytes]:
+    """The authority as fields of `birth`, `adopt_bundle` and `restore`."""
+    authority = authority or the_authority()
+    return {"authority": authority.ticket_key, "vendor": authority.vendor}
 
 
 def program() -> Path:
@@ -93,7 +103,39 @@ class Vaultd(Link):
 
     def birth(self, seal: str = "keyfile", *descriptors: int) -> int:
         """Have the chip made, return its number."""
-        return int(self.ask("birth", *descriptors, seal=seal)["ecid"])
+        return int(self.ask("birth", *descriptors, seal=seal, **pins())["ecid"])
+
+    def install(
+        self,
+        slot: str = "a",
+        *,
+        tries: int = 0,
+        epoch: int = EPOCH,
+        seed: str = "one",
+        authority: TestAuthority | None = None,
+    ) -> dict[str, Any]:
+        """Have a ticket for a system taken, return the reply."""
+        ticket = (authority or the_authority()).sign_ticket(self.request(epoch=epoch, seed=seed))
+        return self.ask("accept_ticket", slot=slot, ticket=ticket, tries=tries)
+
+    def request(self, *, epoch: int = EPOCH, seed: str = "one") -> bytes:
+        """The request for a ticket for a system."""
+        asked = {"product": PRODUCT, "epoch": epoch, **components(seed)}
+        reply = self.ask("request_ticket", **asked)
+        assert reply["ok"], reply
+        return bytes(reply["request"])
+
+    def own(self, password: bytes) -> None:
+        """Start the recovery system, and prove to be the owner in it."""
+        reply = self.ask("begin_start", target="recovery")
+        assert reply["ok"], reply
+        assert self.give("unlock", password, mode="recovery") == {"ok": True}
+
+    def boot(self) -> dict[str, Any]:
+        """What decides what starts."""
+        reply = self.ask("boot")
+        assert reply.pop("ok") is True, reply
+        return reply
 
     def attach(self, mode: str = "open") -> SsdLink:
         """Attach an SSD, return its end."""
@@ -105,7 +147,7 @@ class Vaultd(Link):
 
     def give(self, op: str, *secrets: bytes, **fields: object) -> dict[str, Any]:
         """Send a request with secrets, each in a pipe of its own."""
-        if op not in ("open", "set_password"):
+        if op not in PLAIN:
             fields = {"with": "password", "mode": "normal", **fields}
         with contextlib.ExitStack() as stack:
             pipes = [stack.enter_context(secret(each)) for each in secrets]

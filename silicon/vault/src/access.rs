@@ -15,6 +15,7 @@ use crate::hierarchy::{Guess, Hierarchy};
 use crate::password::{Cost, Password};
 use crate::recovery_key::RecoveryKey;
 use crate::secret::Secret;
+use crate::start::Target;
 use crate::vault::{Keep, Session, Vault};
 
 /// Which tries a secret is charged to.
@@ -45,6 +46,20 @@ impl Vault {
     pub fn unlock(&mut self, place: &Place, proof: &Proof<'_>) -> Result<(), ChangeError> {
         let class_key = self.prove(place, proof)?;
         self.class_key = Some(class_key);
+        Ok(())
+    }
+
+    /// The same in the recovery system: where that was started, its owner is there from now on.
+    ///
+    /// # Errors
+    /// As [`Vault::unlock`].
+    pub fn unlock_in_recovery(
+        &mut self,
+        place: &Place,
+        proof: &Proof<'_>,
+    ) -> Result<(), ChangeError> {
+        self.unlock(place, proof)?;
+        self.start.owner_present = self.start.target == Some(Target::Recovery);
         Ok(())
     }
 
@@ -155,7 +170,7 @@ impl Vault {
             let volume_key = hierarchy.volume_key(&class_key)?;
             hierarchy.set_volume_key(&volume_key, &class_key)?;
             wrap(uid, &class_key, hierarchy)?;
-            next.attempts = Default::default();
+            next.forget_disk_tries();
             Ok(())
         });
         self.class_key = Some(class_key);
@@ -180,7 +195,26 @@ impl Vault {
             }
             _ => None,
         };
-        let place_of = proof.budget as usize;
+        self.charged(place, proof.budget as usize, |contents| {
+            let (uid, hierarchy) = (&contents.uid, contents.hierarchy.as_ref());
+            let hierarchy = hierarchy.ok_or(Error::Absent)?;
+            let (by_recovery, by_password) = (&hierarchy.by_recovery, &hierarchy.by_password);
+            match (&recovery_key, by_recovery, by_password) {
+                (Some(key), Some(wrapped), _) => wrapped.open(uid, key),
+                (None, _, Some(wrapped)) => wrapped.open(uid, proof.secret),
+                _ => Err(Error::Absent),
+            }
+        })
+    }
+
+    /// What `guess` yields for the right secret. A try of the kind with this number is charged
+    /// before it is asked, and settled after.
+    pub(crate) fn charged<T>(
+        &mut self,
+        place: &Place,
+        place_of: usize,
+        guess: impl FnOnce(&Contents) -> Result<Guess<T>, Error>,
+    ) -> Result<T, ChangeError> {
         let now = place.clock.now();
         let before = self.contents.attempts[place_of].clone();
         before.check(now)?;
@@ -188,10 +222,10 @@ impl Vault {
             next.attempts[place_of].charge(now);
             Ok(())
         })?;
-        match self.guess(proof.secret, recovery_key.as_ref())? {
-            Guess::Right(class_key) => {
+        match guess(&self.contents)? {
+            Guess::Right(opened) => {
                 self.settle_try(place, place_of, Attempts::default())?;
-                Ok(class_key)
+                Ok(opened)
             }
             Guess::Wrong(mark) => {
                 let is_the_same = before.last_wrong.is_some_and(|last| mark.is(&last));
@@ -220,15 +254,6 @@ impl Vault {
             Ok(())
         });
         settled.map(|_| ())
-    }
-
-    fn guess(&self, secret: &Password, key: Option<&RecoveryKey>) -> Result<Guess, Error> {
-        let (uid, hierarchy) = (&self.contents.uid, self.hierarchy()?);
-        match (key, &hierarchy.by_recovery, &hierarchy.by_password) {
-            (Some(key), Some(wrapped), _) => wrapped.open(uid, key),
-            (None, _, Some(wrapped)) => wrapped.open(uid, secret),
-            _ => Err(Error::Absent),
-        }
     }
 
     pub(crate) fn hierarchy(&self) -> Result<&Hierarchy, Error> {

@@ -18,7 +18,7 @@ use crate::recovery_key::RecoveryKey;
 use crate::secret::KEY_SIZE_BYTES;
 
 const MAGIC: &[u8; 8] = b"SGBUNDL\0";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const SIZE_OFFSET: usize = 12;
 const ECID_OFFSET: usize = 16;
 /// What comes before what HPKE makes.

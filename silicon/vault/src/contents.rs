@@ -2,24 +2,27 @@
 //!
 //! Invariant: the encoded form lives in one buffer that is never moved and is wiped when dropped.
 
-use minicbor::decode::Error as DecodeError;
+pub mod fields;
+
 use minicbor::encode::Error as EncodeError;
-use minicbor::encode::write::{Cursor, EndOfSlice};
-use minicbor::{Decoder, Encoder};
+use minicbor::encode::write::EndOfSlice;
 use zeroize::Zeroizing;
 
 use crate::anchor::ANCHOR_SALT_SIZE_BYTES;
 use crate::attempts::{Attempts, Moment};
-use crate::certificate::Certificates;
+use crate::boot::{self, Boot};
+use crate::contents::fields::{Reader, Writer, bytes};
 use crate::hierarchy::{Hierarchy, UnderPassword, UnderRecovery};
 use crate::password::Cost;
 use crate::secret::Secret;
 use crate::{Error, keys};
 
-/// Room for the encoded contents; they need about 6 KiB.
+/// Room for the encoded contents; they need at most about 7 KiB.
 pub const CONTENTS_SIZE_BYTES_MAX: usize = 15 * 1024;
 /// The kinds of tries, in the order of [`Contents::attempts`]: names of their fields.
-pub const BUDGETS: [&str; 3] = ["password", "recovery", "recovery_key"];
+pub const BUDGETS: [&str; 4] = ["password", "recovery", "recovery_key", "firmware_password"];
+/// The place of the firmware password's; those before it are of the secrets to the disk.
+pub const FIRMWARE_PASSWORD: usize = 3;
 
 /// How the parts of the chip's state stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +35,13 @@ pub enum Standing {
     Unfitting,
 }
 
-/// The keys that start a system.
-pub struct Boot {
-    /// PKCS#8, RSA-2048.
-    pub signing_key: Zeroizing<Vec<u8>>,
-    /// What the firmware's variables hold.
-    pub certificates: Certificates,
-}
-
 /// Everything that one chip knows.
 pub struct Contents {
     /// Made at birth, used only in here.
     pub uid: Secret,
     /// PKCS#8, P-256.
     pub identity_key: Zeroizing<Vec<u8>>,
-    /// New in each life.
+    /// What decides what starts.
     pub boot: Boot,
     /// How many lives this chip has had, this one included.
     pub lives: u64,
@@ -61,19 +56,8 @@ pub struct Contents {
     pub standing: Standing,
     /// The keys to the disk; none since it was erased.
     pub hierarchy: Option<Hierarchy>,
-    /// Password, password in the recovery system, recovery key.
+    /// Of each kind of secret.
     pub attempts: [Attempts; BUDGETS.len()],
-}
-
-impl Boot {
-    /// New keys for a new life.
-    pub fn generate(ecid: u64) -> Result<Boot, Error> {
-        let (signing_key, certificates) = keys::generate_boot_keys(ecid)?;
-        Ok(Boot {
-            signing_key,
-            certificates,
-        })
-    }
 }
 
 impl Contents {
@@ -102,6 +86,18 @@ impl Contents {
         aws_lc_rs::rand::fill(&mut self.epoch_salt).map_err(|_| Error::Cryptography("random bytes"))
     }
 
+    /// The secrets to the disk have all their tries again.
+    pub fn forget_disk_tries(&mut self) {
+        for attempts in &mut self.attempts[..FIRMWARE_PASSWORD] {
+            *attempts = Attempts::default();
+        }
+    }
+
+    /// So has the firmware password.
+    pub fn forget_firmware_tries(&mut self) {
+        self.attempts[FIRMWARE_PASSWORD] = Attempts::default();
+    }
+
     /// The CBOR form, fields in a fixed order.
     pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let mut bytes = Zeroizing::new(vec![0; CONTENTS_SIZE_BYTES_MAX]);
@@ -117,10 +113,7 @@ impl Contents {
         writer.begin(FIELDS)?;
         writer.bytes("uid", self.uid.expose())?;
         writer.bytes("identity_key", &self.identity_key)?;
-        writer.bytes("boot_signing_key", &self.boot.signing_key)?;
-        writer.bytes("pk", &self.boot.certificates.pk)?;
-        writer.bytes("kek", &self.boot.certificates.kek)?;
-        writer.bytes("db", &self.boot.certificates.db)?;
+        self.boot.write(&mut writer)?;
         writer.uint("lives", self.lives)?;
         writer.uint("boundaries", self.boundaries)?;
         writer.uint("rollbacks", self.rollbacks)?;
@@ -182,14 +175,7 @@ impl Contents {
         let contents = Contents {
             uid: reader.secret("uid")?.ok_or(Error::Corrupt("UID"))?,
             identity_key: Zeroizing::new(reader.bytes("identity_key")?.to_vec()),
-            boot: Boot {
-                signing_key: Zeroizing::new(reader.bytes("boot_signing_key")?.to_vec()),
-                certificates: Certificates {
-                    pk: reader.bytes("pk")?.to_vec(),
-                    kek: reader.bytes("kek")?.to_vec(),
-                    db: reader.bytes("db")?.to_vec(),
-                },
-            },
+            boot: Boot::read(&mut reader)?,
             lives: reader.uint("lives")?,
             boundaries: reader.uint("boundaries")?,
             rollbacks: reader.uint("rollbacks")?,
@@ -200,6 +186,7 @@ impl Contents {
                 reader.attempts(BUDGETS[0])?,
                 reader.attempts(BUDGETS[1])?,
                 reader.attempts(BUDGETS[2])?,
+                reader.attempts(BUDGETS[3])?,
             ],
         };
         Ok(contents)
@@ -207,7 +194,7 @@ impl Contents {
 }
 
 /// How many fields there are.
-const FIELDS: u64 = 20 + 4 * BUDGETS.len() as u64;
+const FIELDS: u64 = 16 + boot::FIELDS + 4 * BUDGETS.len() as u64;
 
 impl Standing {
     fn number(self) -> u64 {
@@ -228,91 +215,7 @@ impl Standing {
     }
 }
 
-/// The bytes, or none where there is nothing.
-fn bytes<const SIZE: usize>(value: Option<&[u8; SIZE]>) -> &[u8] {
-    value.map_or(&[], |value| &value[..])
-}
-
-/// Writes one map of byte strings and numbers.
-pub(crate) struct Writer<'a>(Encoder<Cursor<&'a mut [u8]>>);
-
-impl<'a> Writer<'a> {
-    pub(crate) fn new(buffer: &'a mut [u8]) -> Writer<'a> {
-        Writer(Encoder::new(Cursor::new(buffer)))
-    }
-
-    pub(crate) fn begin(&mut self, fields: u64) -> Result<(), EncodeError<EndOfSlice>> {
-        self.0.map(fields)?;
-        Ok(())
-    }
-
-    /// How many bytes were written.
-    pub(crate) fn position(&self) -> usize {
-        self.0.writer().position()
-    }
-
-    pub(crate) fn bytes(
-        &mut self,
-        name: &str,
-        value: &[u8],
-    ) -> Result<(), EncodeError<EndOfSlice>> {
-        self.0.str(name)?.bytes(value)?;
-        Ok(())
-    }
-
-    fn uint(&mut self, name: &str, value: u64) -> Result<(), EncodeError<EndOfSlice>> {
-        self.0.str(name)?.u64(value)?;
-        Ok(())
-    }
-}
-
-/// Reads what a [`Writer`] wrote.
-pub(crate) struct Reader<'a>(Decoder<'a>);
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8], fields: u64) -> Result<Reader<'a>, Error> {
-        let mut decoder = Decoder::new(bytes);
-        if decoder.map().map_err(unreadable)? != Some(fields) {
-            return Err(Error::Corrupt("contents"));
-        }
-        Ok(Reader(decoder))
-    }
-
-    fn name(&mut self, name: &str) -> Result<(), Error> {
-        let is_next = self.0.str().map_err(unreadable)? == name;
-        is_next.then_some(()).ok_or(Error::Corrupt("contents"))
-    }
-
-    pub(crate) fn bytes(&mut self, name: &str) -> Result<&'a [u8], Error> {
-        self.name(name)?;
-        self.0.bytes().map_err(unreadable)
-    }
-
-    fn uint(&mut self, name: &str) -> Result<u64, Error> {
-        self.name(name)?;
-        self.0.u64().map_err(unreadable)
-    }
-
-    /// `None` where it is empty.
-    fn array<const SIZE: usize>(&mut self, name: &str) -> Result<Option<[u8; SIZE]>, Error> {
-        let bytes = self.bytes(name)?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let array = bytes.try_into().map_err(|_| Error::Corrupt("contents"))?;
-        Ok(Some(array))
-    }
-
-    /// `None` where it is empty.
-    pub(crate) fn secret(&mut self, name: &str) -> Result<Option<Secret>, Error> {
-        let bytes = self.bytes(name)?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let secret = Secret::from_slice(bytes).ok_or(Error::Corrupt("contents"))?;
-        Ok(Some(secret))
-    }
-
+impl Reader<'_> {
     fn hierarchy(&mut self) -> Result<Option<Hierarchy>, Error> {
         let (media_key, volume_key) = (self.secret("media_key")?, self.array("volume_key")?);
         let by_uid = self.array("class_key_by_uid")?;
@@ -322,7 +225,7 @@ impl<'a> Reader<'a> {
         let by_password = match (salt, self.array("class_key_by_password")?) {
             (Some(salt), Some(class_key)) => Some(UnderPassword {
                 salt,
-                cost: cost(memory_kib, passes).ok_or(Error::Corrupt("cost of the password"))?,
+                cost: Cost::kept(memory_kib, passes)?,
                 class_key,
             }),
             _ => None,
@@ -357,12 +260,4 @@ impl<'a> Reader<'a> {
             since: boot.map(|boot| Moment { boot, seconds }),
         })
     }
-}
-
-fn cost(memory_kib: u64, passes: u64) -> Option<Cost> {
-    Cost::checked(memory_kib.try_into().ok()?, passes.try_into().ok()?)
-}
-
-fn unreadable(_: DecodeError) -> Error {
-    Error::Corrupt("contents")
 }

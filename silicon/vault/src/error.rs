@@ -41,6 +41,26 @@ pub enum Error {
     Malformed(&'static str),
     /// The owner has not authorised this.
     Unauthorised,
+    /// A ticket that is not taken; the text says why.
+    Ticket(&'static str),
+    /// A ticket for another chip.
+    OtherChip,
+    /// A ticket that answers no request that is open.
+    Nonce,
+    /// A ticket for a system that is older than one that was up.
+    Epoch,
+    /// The slot is the current system's.
+    InUse,
+    /// There is no system that a ticket names.
+    NoTicket,
+    /// Starts from outside are not allowed.
+    ExternalBoot,
+    /// The firmware password is needed first.
+    FirmwarePassword,
+    /// Only the recovery system may ask for it.
+    NotRecovery,
+    /// The main system was not started.
+    NotStarted,
     /// A part of the chip's state, or all of it, is older than what is remembered elsewhere.
     PutBack(&'static str),
     /// The TPM failed, or there is none.
@@ -67,6 +87,16 @@ impl fmt::Display for Error {
             Error::Secret(why) => write!(f, "no usable secret: {why}"),
             Error::Malformed(what) => write!(f, "not to be stated: {what}"),
             Error::Unauthorised => f.write_str("its owner has not authorised this"),
+            Error::Ticket(why) => write!(f, "the ticket is not taken: {why}"),
+            Error::OtherChip => f.write_str("the ticket is another chip's"),
+            Error::Nonce => f.write_str("the ticket answers no open request"),
+            Error::Epoch => f.write_str("the system is older than one that was up"),
+            Error::InUse => f.write_str("the slot is the current system's"),
+            Error::NoTicket => f.write_str("no system has a ticket"),
+            Error::ExternalBoot => f.write_str("starts from outside are not allowed"),
+            Error::FirmwarePassword => f.write_str("the firmware password is needed first"),
+            Error::NotRecovery => f.write_str("the recovery system was not started"),
+            Error::NotStarted => f.write_str("the main system was not started"),
             Error::PutBack(what) => write!(f, "older than what is remembered: {what}"),
             Error::Tpm(error) => error.fmt(f),
         }

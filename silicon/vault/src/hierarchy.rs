@@ -157,7 +157,7 @@ impl Hierarchy {
 
 impl UnderPassword {
     /// The class key, if the password is right; else what to remember of it.
-    pub fn open(&self, uid: &Secret, password: &Password) -> Result<Guess, Error> {
+    pub fn open(&self, uid: &Secret, password: &Password) -> Result<Guess<Secret>, Error> {
         let key = password_key(uid, password, &self.salt, self.cost)?;
         Guess::with(&key, &self.class_key)
     }
@@ -165,24 +165,31 @@ impl UnderPassword {
 
 impl UnderRecovery {
     /// The same for a recovery key.
-    pub fn open(&self, uid: &Secret, key: &RecoveryKey) -> Result<Guess, Error> {
+    pub fn open(&self, uid: &Secret, key: &RecoveryKey) -> Result<Guess<Secret>, Error> {
         Guess::with(&recovery_key(uid, key)?, &self.class_key)
     }
 }
 
 /// What came of a try.
-pub enum Guess {
-    /// The class key.
-    Right(Secret),
+pub enum Guess<T> {
+    /// What the right one opens.
+    Right(T),
     /// What tells whether the next wrong secret is the same.
     Wrong(Secret),
 }
 
-impl Guess {
-    fn with(key: &Secret, wrapped: &Wrapped) -> Result<Guess, Error> {
+impl<T> Guess<T> {
+    /// For a secret that gave this key, which is not the right one.
+    pub fn wrong(key: &Secret) -> Result<Guess<T>, Error> {
+        key.derive(&[], &[MARK_LABEL]).map(Guess::Wrong)
+    }
+}
+
+impl Guess<Secret> {
+    fn with(key: &Secret, wrapped: &Wrapped) -> Result<Guess<Secret>, Error> {
         match unwrap(key, wrapped)? {
             Some(class_key) => Ok(Guess::Right(class_key)),
-            None => key.derive(&[], &[MARK_LABEL]).map(Guess::Wrong),
+            None => Guess::wrong(key),
         }
     }
 }

@@ -3,10 +3,10 @@
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use certificate::Purpose;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::certificate::{Certificates, Role, self_signed};
 
 /// A new chip's number.
 pub fn random_ecid() -> Result<u64, Error> {
@@ -23,29 +23,33 @@ pub fn generate_identity_key() -> Result<Zeroizing<Vec<u8>>, Error> {
     Ok(Zeroizing::new(pkcs8.as_ref().to_vec()))
 }
 
-/// The boot-signing key as PKCS#8, and the three certificates. The private keys of PK and KEK
-/// are gone when this returns.
-pub fn generate_boot_keys(ecid: u64) -> Result<(Zeroizing<Vec<u8>>, Certificates), Error> {
-    let boot_signing_key = generate_rsa_key()?;
-    let certificates = Certificates {
-        pk: self_signed(Role::PlatformKey, ecid, &generate_rsa_key()?)?,
-        kek: self_signed(Role::KeyExchangeKey, ecid, &generate_rsa_key()?)?,
-        db: self_signed(Role::BootSigning, ecid, &boot_signing_key)?,
-    };
-    let pkcs8 = boot_signing_key
-        .as_der()
-        .map_err(|_| Error::Cryptography("encoding the boot-signing key"))?;
-    Ok((Zeroizing::new(pkcs8.as_ref().to_vec()), certificates))
+/// The certificates in the firmware's variables that authorise changes of them, DER.
+#[derive(Clone)]
+pub struct Certificates {
+    /// The platform key's.
+    pub pk: Vec<u8>,
+    /// The key-exchange key's.
+    pub kek: Vec<u8>,
 }
 
-/// RSA-2048 because edk2 takes no other key for `PK` and `KEK`.
-fn generate_rsa_key() -> Result<rsa::KeyPair, Error> {
-    rsa::KeyPair::generate(KeySize::Rsa2048).map_err(|_| Error::Cryptography("making an RSA key"))
+impl Certificates {
+    /// New ones, whose private keys are gone when this returns.
+    pub fn generate(ecid: u64) -> Result<Certificates, Error> {
+        Ok(Certificates {
+            pk: certificate("Platform Key", ecid)?,
+            kek: certificate("Key Exchange Key", ecid)?,
+        })
+    }
 }
 
-/// The boot-signing key out of its PKCS#8 form.
-pub fn boot_signing_key(pkcs8: &[u8]) -> Result<rsa::KeyPair, Error> {
-    rsa::KeyPair::from_pkcs8(pkcs8).map_err(|_| Error::Corrupt("boot-signing key"))
+/// A certificate of a key that signs it and nothing else. RSA-2048 because edk2 takes no other
+/// key for `PK` and `KEK`.
+fn certificate(title: &str, ecid: u64) -> Result<Vec<u8>, Error> {
+    let key = rsa::KeyPair::generate(KeySize::Rsa2048)
+        .map_err(|_| Error::Cryptography("making an RSA key"))?;
+    let name = format!("Spacegray {title} 0x{ecid:016x}");
+    certificate::self_signed(&name, Purpose::Variables, &key)
+        .map_err(|certificate::Failed(step)| Error::Cryptography(step))
 }
 
 /// The identity key's public half, `SubjectPublicKeyInfo` DER.

@@ -4,7 +4,10 @@
 //! - the UID, from which everything else hangs and which nothing outside ever sees;
 //! - the ECID, the chip's number, 64 random bits;
 //! - the identity key (P-256), whose public half names the chip and which signs what it states;
-//! - the boot-signing key (RSA-2048), whose certificate is the firmware's `db`;
+//! - the authority that signs for the chip: its ticket key, by which systems are let in
+//!   ([`tickets`]), and its vendor certificate;
+//! - the systems that tickets name, in two slots ([`slots`]), and the rules for what may start
+//!   ([`policy`]);
 //! - the platform and key-exchange certificates (PK, KEK). Their private keys lived only while
 //!   the certificates were made, so nobody can ever enrol another key in this chip's name;
 //! - the keys to the disk, each wrapped by the one above it ([`hierarchy`]), made anew by each
@@ -16,8 +19,7 @@
 //! was kept of them before fits no more.
 //!
 //! Invariants: two secrets leave the vault, the volume key to the SSD alone and a new recovery key
-//! to its owner once; the boot-signing key signs nothing but what [`authenticode`] builds, the
-//! identity key nothing but what [`statement`] does; secret types have no `Debug`, `Clone` or `==`
+//! to its owner once; the identity key signs nothing but what [`statement`] builds; secret types have no `Debug`, `Clone` or `==`
 //! and are wiped when dropped; a change that was cut short leaves the state before it or the one
 //! after it.
 //!
@@ -27,32 +29,35 @@
 //!
 //! Cryptography is aws-lc-rs: it is maintained by people whose job it is, wipes what it frees,
 //! has constant-time RSA and P-256 in assembler that was partly proven, and builds with a plain C
-//! compiler. X.509 and PKCS#7 are written with the RustCrypto `der` types, which state the ASN.1
-//! as Rust structures and bring no second implementation of any cipher.
+//! compiler.
 
 #![forbid(unsafe_code)]
 
 mod access;
 pub mod anchor;
 pub mod attempts;
-mod authenticode;
+mod boot;
 pub mod boundary;
 mod bundle;
-mod certificate;
 mod contents;
 mod error;
+mod firmware_password;
 mod folder;
 mod hierarchy;
 mod host_map;
 mod keys;
 mod life;
 mod password;
+mod policy;
 mod recovery_key;
 mod seal;
 mod secret;
 mod session;
+mod slots;
+mod start;
 mod statement;
 pub mod store;
+mod tickets;
 mod vault;
 
 pub use access::{Budget, Proof};
@@ -65,10 +70,14 @@ pub use folder::StateFolder;
 pub use host_map::{HostMap, Witness};
 pub use life::destroy;
 pub use password::Password;
+pub use policy::{Policy, Rules};
 pub use recovery_key::RecoveryKey;
 pub use seal::{Destroyed, KeyFile, Parameters, Passphrase, Seal, TpmSeal};
 pub use secret::Secret;
 pub use session::Remembered;
+pub use slots::{Slot, Slots};
+pub use start::{BootState, Started, Target};
+pub use tickets::Authority;
 pub use vault::{Identity, Life, Status, Tries, Vault, WITNESS_LEASE_SECONDS};
 
 /// Said of what was written over in place.

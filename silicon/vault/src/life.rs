@@ -4,26 +4,28 @@
 use zeroize::Zeroizing;
 
 use crate::anchor::ANCHOR_FILE_NAME;
-use crate::attempts::Attempts;
+use crate::boot::Boot;
 use crate::boundary::Place;
 use crate::bundle;
-use crate::certificate::Certificates;
-use crate::contents::{Boot, Contents, Reader, Standing, Writer};
+use crate::contents::fields::{Reader, Writer};
+use crate::contents::{Contents, Standing};
 use crate::error::ChangeError;
 use crate::recovery_key::RecoveryKey;
 use crate::seal::{Destroyed, KEY_FILE_NAME};
 use crate::secret::Secret;
+use crate::start::Start;
 use crate::statement::{self, Attestation, Receipt};
 use crate::store::{Header, STORE_FILE_NAME};
+use crate::tickets::Authority;
 use crate::vault::{Crossing, Keep, Life, Session, Vault};
 use crate::{Error, OVERWRITTEN, Seal, keys, store};
 
 /// What a bundle is sealed for.
-const BUNDLE_INFO: &[u8] = b"spacegray recovery bundle 1";
+const BUNDLE_INFO: &[u8] = b"spacegray recovery bundle 2";
 /// Room for a bundle's contents, in bytes.
-const BUNDLE_CONTENTS_BYTES_MAX: usize = 15 * 1024;
+const BUNDLE_CONTENTS_BYTES_MAX: usize = 256;
 /// How many fields a bundle's contents have.
-const BUNDLE_FIELDS: u64 = 5;
+const BUNDLE_FIELDS: u64 = 1;
 /// Said of bytes whose file was replaced, but could not be written over.
 const UNLINKED: &str = "replaced; the old bytes could not be written over and may still be there";
 
@@ -33,6 +35,7 @@ impl Vault {
     pub fn erase(&mut self, place: &Place) -> Result<Vec<u8>, ChangeError> {
         self.class_key = None;
         self.session = Session::Plain;
+        self.start.owner_present = false;
         let crossing = self.change(place, Keep::Nothing, true, |next| {
             forget_disk(next);
             Ok(())
@@ -40,18 +43,23 @@ impl Vault {
         self.receipt(crossing).map_err(ChangeError::Uncertain)
     }
 
-    /// Begins a new life: all of an erase, and new keys to start a system with.
-    pub fn restore(&mut self, place: &Place) -> Result<Vec<u8>, ChangeError> {
-        let boot = Boot::generate(self.ecid)?;
+    /// Begins a new life: all of an erase, and everything new that decides what starts but for
+    /// the minimum epoch; `authority` signs for the chip from now on.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for an authority that cannot be pinned.
+    pub fn restore(&mut self, place: &Place, authority: Authority) -> Result<Vec<u8>, ChangeError> {
+        let boot = Boot::generate(self.ecid, authority, self.contents.boot.minimum_epoch)?;
         self.class_key = None;
         self.session = Session::Plain;
+        self.start = Start::default();
         let crossing = self.change(place, Keep::Nothing, true, |next| {
             forget_disk(next);
             next.boot = boot;
+            next.forget_firmware_tries();
             next.lives += 1;
             Ok(())
         })?;
-        self.take_boot_key().map_err(ChangeError::Uncertain)?;
         self.receipt(crossing).map_err(ChangeError::Uncertain)
     }
 
@@ -62,7 +70,7 @@ impl Vault {
     pub fn export_recovery(&self) -> Result<Vec<u8>, Error> {
         let recovery = self.hierarchy()?.by_recovery.as_ref();
         let public_key = &recovery.ok_or(Error::Absent)?.public_key;
-        let plain = encode_bundle(&self.contents.boot, &self.volume_key()?)?;
+        let plain = encode_bundle(&self.volume_key()?)?;
         bundle::seal(public_key, self.ecid, BUNDLE_INFO, &plain)
     }
 
@@ -76,10 +84,12 @@ impl Vault {
         seal: Box<dyn Seal>,
         bundle: &[u8],
         key: &RecoveryKey,
+        authority: Authority,
     ) -> Result<Vault, ChangeError> {
+        let ecid = keys::random_ecid()?;
         let generate = || {
-            let plain = bundle::open(key, BUNDLE_INFO, bundle)?;
-            let (boot, volume_key) = decode_bundle(&plain)?;
+            let volume_key = decode_bundle(&bundle::open(key, BUNDLE_INFO, bundle)?)?;
+            let boot = Boot::generate(ecid, authority, 0)?;
             let (mut contents, class_key) = Contents::generate(boot, &volume_key)?;
             let Contents { uid, hierarchy, .. } = &mut contents;
             let hierarchy = hierarchy.as_mut().ok_or(Error::Absent)?;
@@ -87,7 +97,7 @@ impl Vault {
             contents.standing = Standing::TakingOver;
             Ok((contents, class_key))
         };
-        let vault = Vault::make(place, seal, keys::random_ecid()?, generate)?;
+        let vault = Vault::make(place, seal, ecid, generate)?;
         if let Some(witness) = &place.witness {
             // The chip before this one is refused from now on, where it is on the same host.
             let forgotten = witness.borrow_mut().forget(bundle::ecid(bundle)?);
@@ -114,8 +124,7 @@ impl Vault {
             recovery_key: status.recovery_key,
             rollbacks: status.rollbacks,
             boundaries: status.boundaries,
-            policy: status.policy,
-            boot_certificate: &self.contents.boot.certificates.db,
+            boot: &self.contents.boot,
             software,
         };
         statement::attestation(&self.contents.identity_key, &chip)
@@ -198,37 +207,21 @@ impl Life {
 fn forget_disk(next: &mut Contents) {
     next.hierarchy = None;
     next.standing = Standing::Whole;
-    next.attempts = <[Attempts; 3]>::default();
+    next.forget_disk_tries();
 }
 
-fn encode_bundle(boot: &Boot, volume_key: &Secret) -> Result<Zeroizing<Vec<u8>>, Error> {
+fn encode_bundle(volume_key: &Secret) -> Result<Zeroizing<Vec<u8>>, Error> {
     let mut bytes = Zeroizing::new(vec![0; BUNDLE_CONTENTS_BYTES_MAX]);
     let mut writer = Writer::new(&mut bytes);
     let written = writer
         .begin(BUNDLE_FIELDS)
-        .and_then(|()| writer.bytes("volume_key", volume_key.expose()))
-        .and_then(|()| writer.bytes("boot_signing_key", &boot.signing_key))
-        .and_then(|()| writer.bytes("pk", &boot.certificates.pk))
-        .and_then(|()| writer.bytes("kek", &boot.certificates.kek))
-        .and_then(|()| writer.bytes("db", &boot.certificates.db));
+        .and_then(|()| writer.bytes("volume_key", volume_key.expose()));
     written.map_err(|_| Error::Corrupt("bundle too long"))?;
     let size = writer.position();
     bytes.truncate(size);
     Ok(bytes)
 }
 
-fn decode_bundle(plain: &[u8]) -> Result<(Boot, Secret), Error> {
-    let mut reader = Reader::new(plain, BUNDLE_FIELDS)?;
-    let volume_key = reader
-        .secret("volume_key")?
-        .ok_or(Error::Corrupt("bundle"))?;
-    let boot = Boot {
-        signing_key: Zeroizing::new(reader.bytes("boot_signing_key")?.to_vec()),
-        certificates: Certificates {
-            pk: reader.bytes("pk")?.to_vec(),
-            kek: reader.bytes("kek")?.to_vec(),
-            db: reader.bytes("db")?.to_vec(),
-        },
-    };
-    Ok((boot, volume_key))
+fn decode_bundle(plain: &[u8]) -> Result<Secret, Error> {
+    (Reader::new(plain, BUNDLE_FIELDS)?.secret("volume_key")?).ok_or(Error::Corrupt("bundle"))
 }

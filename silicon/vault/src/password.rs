@@ -156,6 +156,17 @@ impl Cost {
         allowed.then_some(Cost { memory_kib, passes })
     }
 
+    /// The same for numbers as a store has them.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] beyond the limits.
+    pub fn kept(memory_kib: u64, passes: u64) -> Result<Cost, Error> {
+        let (memory_kib, passes) = (u32::try_from(memory_kib), u32::try_from(passes));
+        (memory_kib.ok().zip(passes.ok()))
+            .and_then(|(memory_kib, passes)| Cost::checked(memory_kib, passes))
+            .ok_or(Error::Corrupt("cost of a password"))
+    }
+
     /// How long one guess takes. Other work only makes it longer.
     fn measured(self) -> Result<Duration, Error> {
         let mut fastest = Duration::MAX;

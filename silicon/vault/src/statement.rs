@@ -20,6 +20,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use minicbor::data::Tag;
 
 use crate::Error;
+use crate::boot::Boot;
 use crate::seal::Destroyed;
 use claims::Claims;
 
@@ -98,10 +99,8 @@ pub struct Attestation<'a> {
     pub rollbacks: u64,
     /// How many states the chip has been through.
     pub boundaries: u64,
-    /// What may boot.
-    pub policy: &'a str,
-    /// Certificate of the boot-signing key, DER.
-    pub boot_certificate: &'a [u8],
+    /// What decides what starts.
+    pub boot: &'a Boot,
     /// The firmware's word on what the chip authorised to start: a CBOR map with names as keys,
     /// at most [`SOFTWARE_SIZE_BYTES_MAX`].
     pub software: &'a [u8],
@@ -186,10 +185,7 @@ impl IdentityKey {
         claims.add("recovery_key", |value| value.bool(chip.recovery_key));
         claims.add("rollbacks", |value| value.u64(chip.rollbacks));
         claims.add("boundaries", |value| value.u64(chip.boundaries));
-        claims.add("policy", |value| value.str(chip.policy));
-        claims.add("boot_certificate_sha256", |value| {
-            value.bytes(digest(&SHA256, chip.boot_certificate).as_ref())
-        });
+        boot_claims(&mut claims, chip.boot);
         claims.add("authorised_by_firmware", |value| {
             value.tag(Tag::new(TAG_ENCODED_CBOR))?.bytes(chip.software)
         });
@@ -254,6 +250,24 @@ impl IdentityKey {
                 .bytes(signature.as_ref())
         }))
     }
+}
+
+/// The rules for what may start, and whose word counts.
+fn boot_claims(claims: &mut Claims, boot: &Boot) {
+    let rules = boot.rules;
+    claims.add("policy", |value| value.str(rules.policy.name()));
+    claims.add("external_boot", |value| value.bool(rules.external_boot));
+    claims.add("other_systems", |value| value.bool(rules.other_systems));
+    claims.add("firmware_password", |value| {
+        value.bool(boot.firmware_password.is_some())
+    });
+    claims.add("minimum_epoch", |value| value.u64(boot.minimum_epoch));
+    claims.add("authority_key_sha256", |value| {
+        value.bytes(digest(&SHA256, &boot.authority.key).as_ref())
+    });
+    claims.add("vendor_certificate_sha256", |value| {
+        value.bytes(digest(&SHA256, &boot.authority.vendor).as_ref())
+    });
 }
 
 /// A P-256 key as a COSE_Key.

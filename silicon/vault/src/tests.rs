@@ -6,12 +6,16 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::rc::Rc;
 
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use tempfile::TempDir;
 
 use super::*;
 use crate::anchor::{ANCHOR_FILE_NAME, SLOT_SIZE_BYTES};
 
 mod owner;
+mod rules;
+mod starts;
 mod tries;
 
 const OLD: &[u8] = b"the old disk's newest anchor";
@@ -63,6 +67,23 @@ fn open(place: &Place) -> Vault {
     Vault::open(place, Box::new(KeyFile)).ok().unwrap()
 }
 
+thread_local! {
+    /// The ticket key of the one authority here.
+    static TICKET_KEY: EcdsaKeyPair = new_key();
+}
+
+fn new_key() -> EcdsaKeyPair {
+    EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()
+}
+
+fn authority() -> Authority {
+    let key = TICKET_KEY.with(|key| key.public_key().as_der().unwrap());
+    Authority {
+        key: key.as_ref().try_into().unwrap(),
+        vendor: vec![0x30; tickets::VENDOR_SIZE_BYTES_MAX],
+    }
+}
+
 fn password(text: &str) -> Password {
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
@@ -84,7 +105,9 @@ fn try_with(
 fn chip() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let place = place(&folder);
-    let mut vault = Vault::birth(&place, Box::new(KeyFile)).ok().unwrap();
+    let mut vault = Vault::birth(&place, Box::new(KeyFile), authority())
+        .ok()
+        .unwrap();
     for (sequence, anchor) in [(1, &b"one"[..]), (5, OLD)] {
         vault.write_anchor(&place, sequence, anchor).unwrap();
     }
@@ -201,19 +224,20 @@ fn birth_cut_at_each_change() {
     assert!(steps > 10, "{steps}");
 }
 
-/// Keys to start with, made once: they take long to make.
-fn boot() -> contents::Boot {
+/// What decides what starts; its keys take long to make, and are made once.
+fn boot() -> boot::Boot {
     thread_local! {
-        static KEYS: contents::Boot = contents::Boot::generate(7).ok().unwrap();
+        static KEYS: keys::Certificates = keys::Certificates::generate(7).ok().unwrap();
     }
-    KEYS.with(|keys| contents::Boot {
-        signing_key: keys.signing_key.clone(),
-        certificates: certificate::Certificates {
-            pk: keys.certificates.pk.clone(),
-            kek: keys.certificates.kek.clone(),
-            db: keys.certificates.db.clone(),
-        },
-    })
+    boot::Boot {
+        certificates: KEYS.with(Clone::clone),
+        authority: authority(),
+        rules: Rules::STRICTEST,
+        firmware_password: None,
+        minimum_epoch: 0,
+        slots: Slots::default(),
+        variables: None,
+    }
 }
 
 /// Promise: whenever the power is cut while an anchor is written, there is the old one or the new

@@ -1,25 +1,22 @@
 //! One chip's keys, unsealed, and the way from one state of the chip to the next.
 
-use aws_lc_rs::rsa;
-
 use crate::anchor::{AnchorFile, AnchorKey, Kept};
 use crate::attempts::{Attempts, Moment};
+use crate::boot::Boot;
 use crate::boundary::{Claim, Place, cross, settled_store};
-use crate::certificate::Certificates;
-use crate::contents::{BUDGETS, Boot, Contents, Standing};
+use crate::contents::{BUDGETS, Contents, Standing};
 use crate::error::ChangeError;
 use crate::hierarchy::Hierarchy;
 use crate::seal::{Destroyed, Parameters, Passphrase};
 use crate::secret::Secret;
+use crate::start::Start;
 use crate::store::Header;
-use crate::{Error, Seal, authenticode, keys, store};
+use crate::tickets::Authority;
+use crate::{Error, Seal, keys, store};
 
 /// With a witness, the longest a session goes without telling it, in seconds: so much of it can
 /// be turned back together with the whole host.
 pub const WITNESS_LEASE_SECONDS: u64 = 3600;
-
-/// The one boot policy there is: only what this chip signed starts.
-const POLICY: &str = "full";
 
 /// A chip's keys, unsealed.
 pub struct Vault {
@@ -34,9 +31,9 @@ pub struct Vault {
     anchors: Option<AnchorFile>,
     pub(crate) standing: Standing,
     pub(crate) session: Session,
+    pub(crate) start: Start,
     last_boundary: Moment,
     identity_public_key: Vec<u8>,
-    boot_signing_key: rsa::KeyPair,
 }
 
 /// What the SSD's link is for.
@@ -60,8 +57,8 @@ pub struct Identity<'a> {
     pub pk: &'a [u8],
     /// The key-exchange key's certificate.
     pub kek: &'a [u8],
-    /// The boot-signing key's certificate.
-    pub db: &'a [u8],
+    /// The authority's vendor certificate.
+    pub vendor: &'a [u8],
 }
 
 /// What the state of a chip is called.
@@ -139,9 +136,17 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Exists`] when the folder holds a vault already; it is left untouched.
-    pub fn birth(place: &Place, seal: Box<dyn Seal>) -> Result<Vault, ChangeError> {
+    /// [`Error::Malformed`] for an authority that cannot be pinned.
+    pub fn birth(
+        place: &Place,
+        seal: Box<dyn Seal>,
+        authority: Authority,
+    ) -> Result<Vault, ChangeError> {
         let ecid = keys::random_ecid()?;
-        let generate = || Contents::generate(Boot::generate(ecid)?, &Secret::random()?);
+        let generate = || {
+            let boot = Boot::generate(ecid, authority, 0)?;
+            Contents::generate(boot, &Secret::random()?)
+        };
         Vault::make(place, seal, ecid, generate)
     }
 
@@ -214,7 +219,6 @@ impl Vault {
             ecid: header.ecid,
             parameters: header.parameters,
             identity_public_key: keys::identity_public_key(&contents.identity_key)?,
-            boot_signing_key: keys::boot_signing_key(&contents.boot.signing_key)?,
             class_key: match &contents.hierarchy {
                 Some(hierarchy) => hierarchy.class_key_by_uid(&contents.uid)?,
                 None => None,
@@ -230,6 +234,7 @@ impl Vault {
             anchors,
             sealing_key,
             contents,
+            start: Start::default(),
             last_boundary: place.clock.now(),
         })
     }
@@ -319,13 +324,13 @@ impl Vault {
 
     /// What may be known about this chip.
     pub fn identity(&self) -> Identity<'_> {
-        let Certificates { pk, kek, db } = &self.contents.boot.certificates;
+        let boot = &self.contents.boot;
         Identity {
             ecid: self.ecid,
             identity_public_key: &self.identity_public_key,
-            pk,
-            kek,
-            db,
+            pk: &boot.certificates.pk,
+            kek: &boot.certificates.kek,
+            vendor: &boot.authority.vendor,
         }
     }
 
@@ -350,10 +355,10 @@ impl Vault {
             unlocked: self.class_key.is_some(),
             put_back: self.standing == Standing::Unfitting,
             adopting: self.standing == Standing::TakingOver,
-            policy: POLICY,
+            policy: contents.boot.rules.policy.name(),
             rollbacks: contents.rollbacks,
             boundaries: contents.boundaries,
-            tries: [tries(0), tries(1), tries(2)],
+            tries: [tries(0), tries(1), tries(2), tries(3)],
         }
     }
 
@@ -366,26 +371,13 @@ impl Vault {
         else {
             return Life::Erased;
         };
-        let [password, in_recovery, recovery_key] = &self.contents.attempts;
+        let [password, in_recovery, recovery_key, _] = &self.contents.attempts;
         let password_is_spent = password.left() == 0 && in_recovery.left() == 0;
         let recovery_is_spent = by_recovery.is_none() || recovery_key.left() == 0;
         match by_uid.is_none() && password_is_spent && recovery_is_spent {
             true => Life::LockedOut,
             false => Life::InUse,
         }
-    }
-
-    /// Signs the Authenticode SHA-256 `digest` of an image: a complete PKCS#7 `SignedData`, DER.
-    /// The same digest gives the same bytes.
-    pub fn sign_image(&self, digest: &[u8; 32]) -> Result<Vec<u8>, Error> {
-        let db = &self.contents.boot.certificates.db;
-        authenticode::sign(digest, &self.boot_signing_key, db)
-    }
-
-    /// The boot-signing key that the contents hold now is the one to sign with.
-    pub(crate) fn take_boot_key(&mut self) -> Result<(), Error> {
-        self.boot_signing_key = keys::boot_signing_key(&self.contents.boot.signing_key)?;
-        Ok(())
     }
 
     /// Whether the disk can be opened as the chip remembers it.

@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+mod authority;
+
+use authority::authority;
 use tempfile::TempDir;
 use vault::anchor::{ANCHOR_FILE_NAME, ANCHOR_SIZE_BYTES_MAX, SLOT_COUNT, SLOT_SIZE_BYTES};
 use vault::{ChangeError, Error, HostClock, KeyFile, Place, Remembered, StateFolder, Vault};
@@ -15,7 +18,7 @@ fn place_at(path: &Path) -> Place {
 
 fn born() -> TempDir {
     let place = tempfile::tempdir().unwrap();
-    let born = Vault::birth(&place_at(place.path()), Box::new(KeyFile));
+    let born = Vault::birth(&place_at(place.path()), Box::new(KeyFile), authority());
     assert!(born.is_ok());
     place
 }
@@ -208,16 +211,15 @@ fn format_forgets_the_disk() {
     let mut vault = open(&ours);
     let key = |vault: &Vault| *vault.volume_key().ok().unwrap().expose();
     let (old_key, ecid) = (key(&vault), vault.ecid());
-    let db = vault.identity().db.to_vec();
+    let kek = vault.identity().kek.to_vec();
     assert_eq!(vault.format(&ours), Ok(()));
     assert_ne!(key(&vault), old_key);
-    assert_eq!((vault.ecid(), vault.identity().db), (ecid, &db[..]));
+    assert_eq!((vault.ecid(), vault.identity().kek), (ecid, &kek[..]));
     assert_eq!(remembered(&mut vault), Ok(None));
 
     let again = open(&ours);
     assert_eq!(key(&again), key(&vault));
-    assert_eq!((again.ecid(), again.identity().db), (ecid, &db[..]));
-    assert_eq!(again.sign_image(&[1; 32]), vault.sign_image(&[1; 32]));
+    assert_eq!((again.ecid(), again.identity().kek), (ecid, &kek[..]));
     drop(ours);
     write(&place, 1, b"new").unwrap();
     fs::write(file(&place), old_file).unwrap();

@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+mod authority;
+
+use authority::authority;
 use tempfile::TempDir;
 use vault::{ChangeError, Error, HostClock, KeyFile, Place, StateFolder, Vault};
 
@@ -21,7 +24,9 @@ fn place_at(path: &Path) -> Place {
 
 fn birth(path: &Path) -> Vault {
     let place = place_at(path);
-    Vault::birth(&place, Box::new(KeyFile)).ok().unwrap()
+    Vault::birth(&place, Box::new(KeyFile), authority())
+        .ok()
+        .unwrap()
 }
 
 fn open(path: &Path) -> Result<Vault, ChangeError> {
@@ -55,9 +60,8 @@ fn reopened_vault_is_the_same() {
     let (a, b) = (first.identity(), second.identity());
     assert_eq!(a.ecid, b.ecid);
     assert_eq!(a.identity_public_key, b.identity_public_key);
-    assert_eq!((a.pk, a.kek, a.db), (b.pk, b.kek, b.db));
+    assert_eq!((a.pk, a.kek, a.vendor), (b.pk, b.kek, b.vendor));
     assert_eq!(volume_key(&first), volume_key(&second));
-    assert_eq!(first.sign_image(&[1; 32]), second.sign_image(&[1; 32]));
 }
 
 /// Promise: no two chips share anything.
@@ -71,7 +75,7 @@ fn two_births_differ() {
         one.identity().identity_public_key,
         two.identity().identity_public_key
     );
-    assert_ne!(one.identity().db, two.identity().db);
+    assert_ne!(one.identity().pk, two.identity().pk);
 }
 
 /// Promise: a second birth refuses and changes nothing.
@@ -79,7 +83,7 @@ fn two_births_differ() {
 fn second_birth_is_refused() {
     let place = born();
     let before = fs::read(place.path().join(STORE)).unwrap();
-    let again = Vault::birth(&place_at(place.path()), Box::new(KeyFile));
+    let again = Vault::birth(&place_at(place.path()), Box::new(KeyFile), authority());
     assert_eq!(again.err(), Some(Error::Exists.into()));
     assert_eq!(fs::read(place.path().join(STORE)).unwrap(), before);
 }
@@ -89,7 +93,7 @@ fn second_birth_is_refused() {
 fn birth_over_a_damaged_store_is_refused() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join(STORE), "").unwrap();
-    let birth = Vault::birth(&place_at(place.path()), Box::new(KeyFile));
+    let birth = Vault::birth(&place_at(place.path()), Box::new(KeyFile), authority());
     assert_eq!(birth.err(), Some(Error::Exists.into()));
 }
 

@@ -4,6 +4,9 @@ use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::Path;
 
+mod authority;
+
+use authority::authority;
 use emulated_tpm::{EmulatedTpm, cut_at};
 use tempfile::TempDir;
 use tpm::Tpm;
@@ -36,7 +39,7 @@ impl Host {
     fn with_chip() -> (Host, Place, Vault) {
         let host = Host::start();
         let (place, seal) = host.place();
-        let vault = Vault::birth(&place, seal).ok().unwrap();
+        let vault = Vault::birth(&place, seal, authority()).ok().unwrap();
         (host, place, vault)
     }
 

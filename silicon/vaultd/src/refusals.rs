@@ -49,6 +49,16 @@ pub fn from_vault(error: Error, report: bool) -> Refusal {
         Error::Disabled => refusal(Code::Disabled, "all tries are spent"),
         Error::Secret(why) => refusal(Code::Secret, why),
         Error::Unauthorised => refusal(Code::Unauthorised, "its owner has to prove to be one"),
+        Error::Ticket(why) => refusal(Code::Ticket, why),
+        Error::OtherChip => refusal(Code::OtherChip, "it is for another chip"),
+        Error::Nonce => refusal(Code::Nonce, "no request is open that it answers"),
+        Error::Epoch => refusal(Code::Epoch, "a newer system was up"),
+        Error::InUse => refusal(Code::InUse, "the current system is in this slot"),
+        Error::NoTicket => refusal(Code::NoTicket, "no system has a ticket"),
+        Error::ExternalBoot => refusal(Code::ExternalBoot, "the owner does not allow it"),
+        Error::FirmwarePassword => refusal(Code::FirmwarePassword, "it has to be given first"),
+        Error::NotRecovery => refusal(Code::NotRecovery, "only the recovery system may ask"),
+        Error::NotStarted => refusal(Code::NotStarted, "no such system was started"),
         Error::PutBack(what) => refusal(Code::PutBack, what),
         Error::Tpm(error) => {
             if report {

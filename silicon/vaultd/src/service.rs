@@ -5,14 +5,17 @@
 //! more than one request; only the firmware attaches an SSD, and one at a time; when it cannot be
 //! known which state is in force, none is used until the vault has been opened again.
 
+mod starts;
+
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use vault::{
-    Budget, ChangeError, KeyFile, Passphrase, Password, Place, Proof, Seal, TpmSeal, Vault, store,
+    Authority, Budget, ChangeError, KeyFile, Passphrase, Password, Place, Proof, Seal, TpmSeal,
+    Vault, store,
 };
-use wire::vault::{AttachMode, Code, DIGEST_SIZE_BYTES, Mode, Refusal, Request, SealKind, With};
+use wire::vault::{AttachMode, Code, Mode, Refusal, Request, SealKind, With};
 use wire::{Link, Packet, ReceiveError, Value, success};
 use zeroize::Zeroizing;
 
@@ -110,16 +113,25 @@ impl Service<'_> {
         let request = Request::parse(&packet.bytes).map_err(no_request)?;
         let mut descriptors = Descriptors(packet.descriptors.into_iter());
         match request {
-            Request::Birth(kind) => self.birth(kind, descriptors),
-            Request::AdoptBundle(kind) => self.adopt_bundle(kind, descriptors),
+            Request::Birth(kind, authority) => {
+                self.birth(kind, starts::authority(authority), descriptors)
+            }
+            Request::AdoptBundle(kind, authority) => {
+                self.adopt_bundle(kind, starts::authority(authority), descriptors)
+            }
             Request::Open => self.open(descriptors),
             Request::AttachSsd(mode) => self.attach_ssd(mode, descriptors.only()?),
             Request::ExportRecovery => self.export_recovery(&descriptors.only()?),
             Request::MakeRecoveryKey(proof) => self.make_recovery_key(budget(proof), descriptors),
             Request::Unlock(proof) => {
                 let secret = read(descriptors.only()?)?;
-                self.with_vault(|vault, place| vault.unlock(place, &proven(proof, &secret)))
+                self.with_vault(|vault, place| match proof.mode {
+                    Mode::Normal => vault.unlock(place, &proven(proof, &secret)),
+                    Mode::Recovery => vault.unlock_in_recovery(place, &proven(proof, &secret)),
+                })
             }
+            Request::CheckFirmwarePassword => self.check_firmware_password(descriptors.only()?),
+            Request::SetFirmwarePassword => self.set_firmware_password(descriptors.only()?),
             Request::SetPassword => {
                 let new = read(descriptors.only()?)?;
                 self.with_vault(|vault, place| vault.set_password(place, &new))
@@ -153,7 +165,6 @@ impl Service<'_> {
         match request {
             Request::Identity => self.identity(),
             Request::Status => self.status(),
-            Request::SignImage { digest } => self.sign_image(&digest),
             Request::Attest { nonce, software } => {
                 let vault = unlocked(&self.vault)?;
                 let statement = vault.attest(self.place, &nonce, &software);
@@ -161,27 +172,40 @@ impl Service<'_> {
                 Ok(success(&[("statement", Value::Bytes(&statement))]))
             }
             Request::Erase => self.end_of_data(Vault::erase),
-            Request::Restore => self.end_of_data(Vault::restore),
+            Request::Restore(given) => {
+                let authority = starts::authority(given);
+                self.end_of_data(|vault, place| vault.restore(place, authority))
+            }
             Request::Destroy => self.destroy(),
-            _ => Err(refusal(Code::Descriptor, "a descriptor has to come along")),
+            request => self.answer_start(&request).unwrap_or(Err(MISSING)),
         }
     }
 
-    fn birth(&mut self, kind: SealKind, mut descriptors: Descriptors) -> Answer {
+    fn birth(
+        &mut self,
+        kind: SealKind,
+        authority: Authority,
+        mut descriptors: Descriptors,
+    ) -> Answer {
         let seal = self.new_seal(kind, &mut descriptors)?;
         descriptors.none()?;
-        let born = Vault::birth(self.place, seal);
+        let born = Vault::birth(self.place, seal, authority);
         self.keep(born)
     }
 
-    fn adopt_bundle(&mut self, kind: SealKind, mut descriptors: Descriptors) -> Answer {
+    fn adopt_bundle(
+        &mut self,
+        kind: SealKind,
+        authority: Authority,
+        mut descriptors: Descriptors,
+    ) -> Answer {
         let (bundle, key) = (descriptors.next()?, read(descriptors.next()?)?);
         let bundle = read_bundle(&bundle)?;
         let mistyped = refusal(Code::Secret, "this is no recovery key");
         let key = vault::RecoveryKey::parse(&key).ok_or(mistyped)?;
         let seal = self.new_seal(kind, &mut descriptors)?;
         descriptors.none()?;
-        let adopted = Vault::adopt_bundle(self.place, seal, &bundle, &key);
+        let adopted = Vault::adopt_bundle(self.place, seal, &bundle, &key, authority);
         self.keep(adopted)
     }
 
@@ -239,7 +263,7 @@ impl Service<'_> {
             ),
             ("pk", Value::Bytes(identity.pk)),
             ("kek", Value::Bytes(identity.kek)),
-            ("db", Value::Bytes(identity.db)),
+            ("vendor", Value::Bytes(identity.vendor)),
         ]))
     }
 
@@ -272,12 +296,6 @@ impl Service<'_> {
             fields.push((wait, Value::Uint(tries.wait_seconds)));
         }
         Ok(success(&fields))
-    }
-
-    fn sign_image(&self, digest: &[u8; DIGEST_SIZE_BYTES]) -> Answer {
-        let signature = unlocked(&self.vault)?.sign_image(digest);
-        let signature = signature.map_err(reported)?;
-        Ok(success(&[("signature", Value::Bytes(&signature))]))
     }
 
     fn make_recovery_key(&mut self, budget: Budget, mut descriptors: Descriptors) -> Answer {

@@ -88,7 +88,12 @@ class Attestation(_Statement, frozen=True, kw_only=True):
     recovery_key: bool
     rollbacks: _Count
     policy: str
-    boot_certificate_sha256: _Digest
+    external_boot: bool
+    other_systems: bool
+    firmware_password: bool
+    minimum_epoch: _Count
+    authority_key_sha256: _Digest
+    vendor_certificate_sha256: _Digest
     authorised_by_firmware: dict[str, Any]
     """The firmware's word, not the vault's."""
 

@@ -16,13 +16,24 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from spacegray import files
+from spacegray.chip.boot_state import (
+    Boot,
+    Policy,
+    Slot,
+    Started,
+    Target,
+    read_boot,
+    read_started,
+)
 from spacegray.chip.messages import AttachMode, Mode, Seal, With
 from spacegray.chip.packets import exchange
 from spacegray.chip.part import Part, Watcher
-from spacegray.chip.refusal import ChipRefusalError
 from spacegray.chip.tpm import Tpm
+from spacegray.chip.vault_words import ON_THE_HOST, VaultRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.sockets import PeerError, close_all
+
+__all__ = ["BUDGETS", "Budget", "Identity", "Status", "Vault", "VaultRefusalError"]
 
 ANSWER_SECONDS: Final = 60.0
 """Longer than keys take to make on a slow host, and than a slow TPM takes for a boundary."""
@@ -30,91 +41,26 @@ STOP_SECONDS: Final = 2.0
 END_SECONDS: Final = 0.5
 """What a vault that hung up gets to end, so that the error can say how it did."""
 BUNDLE_LIMIT_BYTES: Final = 32 * 1024
-BUDGETS: Final = ("password", "recovery", "recovery_key")
-"""What is counted apart: the password, the same in recovery, the recovery key."""
+BUDGETS: Final = ("password", "recovery", "recovery_key", "firmware_password")
+"""What is counted apart: the password, the same in recovery, the recovery key, and the firmware's.
+"""
 
 _ECID_LIMIT: Final = 2**64
-_BUNDLE: Final = "or make a new chip with `import --recovery`"
-WORDS: Final[Mapping[str, tuple[str, str]]] = {
-    "unborn": (
-        "this chip was never born, or was destroyed",
-        "create the workstation again, or put its state folder back",
-    ),
-    "exists": ("it exists already", "choose another name, or delete that workstation first"),
-    "sealed": (
-        "its sealing key is missing, or another chip's",
-        f"put the chip's state folder back as it was, {_BUNDLE}",
-    ),
-    "corrupt": (
-        "its store is damaged",
-        f"put the chip's state folder back from a backup, {_BUNDLE}",
-    ),
-    "put_back": (
-        "the chip's state folder, or a part of it, is older than the chip remembers",
-        f"put the newest back, give the recovery key, {_BUNDLE}",
-    ),
-    "tpm": (
-        "the host's TPM does not do its part",
-        f"see to it (`doctor`; SPACEGRAY_TPM names another), {_BUNDLE}",
-    ),
-    "storage": (
-        "the host does not keep what the vault writes",
-        "make room on the disk under the chip's state folder, or see to that disk",
-    ),
-    "locked": (
-        "the vault has closed, as it cannot know whether its last write was kept",
-        "see to the host's disk, then start the workstation again",
-    ),
-    "attached": ("the disk is in use", "stop what uses it, then try again"),
-    "passphrase": ("it needs the passphrase", "give the passphrase of this chip"),
-    "password": (
-        "the chip is locked",
-        "unlock it with the password or the recovery key",
-    ),
-    "absent": ("there is no such secret to check", "`password set` or `recovery-key` makes one"),
-    "secret": (
-        "no usable secret was given",
-        "give one line of 1 to 1024 bytes, in a file or a pipe whose writer is done",
-    ),
-    "unauthorised": ("its owner has not authorised that", "`ssd accept` asks the owner first"),
-}
-"""What stopped it and what to do, for the refusals a user can act upon."""
-_PLAIN: Final = (
-    "unborn",
-    "exists",
-    "locked",
-    "attached",
-    "passphrase",
-    "password",
-    "absent",
-    "unauthorised",
-)
-"""Refusals whose details say nothing more."""
-_ON_THE_HOST: Final = ("tpm", "storage")
-"""Refusals of which the vault's last line on standard error says more."""
-
 _Kind = TypeVar("_Kind")
-
-
-class VaultRefusalError(ChipRefusalError):
-    """The vault answered, and said no; `code` is the protocol's word."""
-
-    def __init__(self, doing: str, code: str, detail: str) -> None:
-        stopped_by, next_step = WORDS.get(code, (f"the vault refused ({code})", "see `logs`"))
-        if code not in _PLAIN:
-            stopped_by = f"{stopped_by}: {detail}"
-        super().__init__(doing, stopped_by, next_step, code=code)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The public half of the vault; keys and certificates are DER."""
+    """The public half of the vault; keys and certificates are DER.
+
+    `vendor` is the signing authority's certificate, that images of the vendor lead to.
+    """
 
     ecid: int
     identity_public_key: bytes
     pk: bytes
     kek: bytes
-    db: bytes
+    vendor: bytes
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,21 +142,29 @@ class Vault:
     def pid(self) -> int:
         return self._part.pid
 
-    def birth(self, seal: Seal, passphrase: Sequence[int] = ()) -> int:
+    def birth(
+        self, seal: Seal, authority: bytes, vendor: bytes, passphrase: Sequence[int] = ()
+    ) -> int:
         """Make the keys; returns the ECID. `passphrase`: its descriptor, if that is the seal.
 
-        Raises VaultRefusalError `exists`.
+        The signing authority with the ticket key `authority` and the certificate `vendor` (both
+        DER) counts until a `restore`. Raises VaultRefusalError `exists`.
         """
-        return _ecid(self._ask("making the keys", {"op": "birth", "seal": seal}, passphrase))
+        request = {"op": "birth", "seal": seal, "authority": authority, "vendor": vendor}
+        return _ecid(self._ask("making the keys", request, passphrase))
 
-    def adopt_bundle(self, seal: Seal, secrets: Sequence[int]) -> int:
-        """Make the keys, those of the disk and of the boot chain from a bundle; returns the ECID.
+    def adopt_bundle(
+        self, seal: Seal, authority: bytes, vendor: bytes, secrets: Sequence[int]
+    ) -> int:
+        """Make the keys, that of the disk from a bundle; returns the ECID.
 
         `secrets`: descriptors of the bundle, of the recovery key, and of the passphrase if that
-        is the seal. Raises VaultRefusalError `wrong` when bundle and key do not fit.
+        is the seal; otherwise as `birth`. Raises VaultRefusalError `wrong` when bundle and key do
+        not fit.
         """
         doing = "taking over the disk of another chip"
-        return _ecid(self._ask(doing, {"op": "adopt_bundle", "seal": seal}, secrets))
+        request = {"op": "adopt_bundle", "seal": seal, "authority": authority, "vendor": vendor}
+        return _ecid(self._ask(doing, request, secrets))
 
     def open(self, passphrase: Sequence[int] = ()) -> int:
         """Unseal the keys; returns the ECID. `passphrase` as at birth.
@@ -225,7 +179,7 @@ class Vault:
         reply = self._ask("reading the chip's identity", {"op": "identity"})
         return Identity(
             _ecid(reply),
-            *(_bytes(reply, name) for name in ("identity_public_key", "pk", "kek", "db")),
+            *(_bytes(reply, name) for name in ("identity_public_key", "pk", "kek", "vendor")),
         )
 
     def status(self) -> Status:
@@ -273,10 +227,80 @@ class Vault:
         """Let one `attach_ssd` adopt; refused like `unlock`."""
         self._prove("authorise_rollback", "authorising an older disk", with_, mode, proof)
 
-    def sign_image(self, digest: bytes) -> bytes:
-        """A PKCS#7 signature over an Authenticode SHA-256 `digest`, as DER."""
-        reply = self._ask("signing an image", {"op": "sign_image", "digest": digest})
-        return _bytes(reply, "signature")
+    def boot(self) -> Boot:
+        """What decides what starts, now."""
+        reply = self._ask("asking what may start", {"op": "boot"})
+        return _read(reply, read_boot)
+
+    def request_ticket(self, product: str, epoch: int, components: Mapping[str, bytes]) -> bytes:
+        """The request for a ticket for a system, in place of any earlier one (docs/tickets.md).
+
+        `components` are the SHA-256 digests of its parts, by the names in
+        `boot_state.COMPONENTS`.
+        """
+        request = {"op": "request_ticket", "product": product, "epoch": epoch, **components}
+        return _bytes(self._ask("asking for a ticket", request), "request")
+
+    def accept_ticket(self, slot: Slot, ticket: bytes, tries: int = 0) -> None:
+        """Have the system that `ticket` names be that of `slot`, which is not the current one.
+
+        With 0 `tries` it is the current one from now on, else it is tried that often. The request
+        is over whatever comes of it. Raises VaultRefusalError `ticket`, `other_chip`, `nonce`,
+        `epoch`, `in_use`, and `no_ticket` for a try with nothing to fall back to.
+        """
+        request = {"op": "accept_ticket", "slot": slot, "ticket": ticket, "tries": tries}
+        self._ask("taking a ticket", request)
+
+    def begin_start(self, target: Target) -> Started:
+        """Begin a start of the machine; a system that is tried is charged a try first.
+
+        Raises VaultRefusalError `no_ticket`, `external_boot`, `firmware_password`; the start
+        before is over then, too.
+        """
+        reply = self._ask("beginning a start", {"op": "begin_start", "target": target})
+        return _read(reply, read_started)
+
+    def came_up(self) -> None:
+        """Note that the main system is up: one that was tried is the current one from now on.
+
+        Raises VaultRefusalError `not_started`.
+        """
+        self._ask("noting that the system is up", {"op": "came_up"})
+
+    def give_up(self) -> None:
+        """Drop the system that is tried, if there is one."""
+        self._ask("giving a system up", {"op": "give_up"})
+
+    def check_firmware_password(self, secret: int) -> None:
+        """Have the firmware password count as given for the next start; refused like `unlock`."""
+        request = {"op": "check_firmware_password"}
+        self._ask("checking the firmware password", request, (secret,))
+
+    def set_policy(self, policy: Policy, *, external_boot: bool, other_systems: bool) -> None:
+        """Have other rules for what may start.
+
+        Raises VaultRefusalError `not_recovery` unless the recovery system was started last, and
+        `unauthorised` before the owner proved to be one in it (`unlock` in mode `recovery`).
+        """
+        request = {
+            "op": "set_policy",
+            "policy": policy,
+            "external_boot": external_boot,
+            "other_systems": other_systems,
+        }
+        self._ask("changing what may start", request)
+
+    def set_firmware_password(self, new: int) -> None:
+        """Have a firmware password, or another one; refused like `set_policy`."""
+        self._ask("setting the firmware password", {"op": "set_firmware_password"}, (new,))
+
+    def remove_firmware_password(self) -> None:
+        """Have no firmware password any more; refused like `set_policy`, or `absent`."""
+        self._ask("removing the firmware password", {"op": "remove_firmware_password"})
+
+    def keep_variables(self, digest: bytes) -> None:
+        """Remember the SHA-256 of the guest's variables that are kept."""
+        self._ask("keeping variables", {"op": "keep_variables", "digest": digest})
 
     def attach_ssd(self, mode: AttachMode) -> int:
         """Open a link to the vault for the SSD's controller, which may have the key over it.
@@ -296,9 +320,14 @@ class Vault:
         """Destroy every key to the disk; returns the receipt (COSE_Sign1)."""
         return _bytes(self._ask("erasing the disk's keys", {"op": "erase"}), "receipt")
 
-    def restore(self) -> bytes:
-        """Erase, and make new boot keys and certificates; returns the receipt."""
-        return _bytes(self._ask("restoring the chip", {"op": "restore"}), "receipt")
+    def restore(self, authority: bytes, vendor: bytes) -> bytes:
+        """Erase, and begin a new life; returns the receipt.
+
+        It begins with new certificates, this authority (as at `birth`), the strictest rules, no
+        firmware password and no system; only the minimum epoch stays.
+        """
+        request = {"op": "restore", "authority": authority, "vendor": vendor}
+        return _bytes(self._ask("restoring the chip", request), "receipt")
 
     def attest(self, nonce: bytes, software: bytes) -> bytes:
         """A signed statement (COSE_Sign1): what the vault knows, and the CBOR map `software`."""
@@ -350,7 +379,7 @@ class Vault:
         return reply
 
     def _refusal(self, doing: str, code: str, detail: str) -> VaultRefusalError:
-        if code in _ON_THE_HOST:
+        if code in ON_THE_HOST:
             detail = self._part.last_words().removeprefix("vaultd: ") or detail
         if code == "tpm":
             detail = self._tpm_trouble or detail
@@ -373,6 +402,13 @@ def _bytes(reply: dict[str, Any], name: str) -> bytes:
     if not isinstance(value, bytes):
         raise _broken(name)
     return value
+
+
+def _read(reply: dict[str, Any], read: Callable[[dict[str, Any]], _Kind]) -> _Kind:
+    try:
+        return read(reply)
+    except PeerError:
+        raise _broken("state of starts") from None
 
 
 def _broken(field: str) -> SpacegrayError:

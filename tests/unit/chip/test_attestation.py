@@ -3,6 +3,7 @@
 docs/attestation.md and the constants agree; what signs well and is still wrong is refused.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from spacegray.chip import attestation
 from spacegray.chip.attestation import verify, verify_any, verify_receipt
 from spacegray.errors import SpacegrayError
+from tests.support.authority import the_authority
 from tests.support.statements import ATTESTATION, RECEIPT, Signer
 from tests.support.vaultd import vaultd
 
@@ -36,7 +38,7 @@ class Said:
 
     def __init__(self, folder: Path) -> None:
         with vaultd(folder) as vault:
-            self.ecid = vault.ask("birth", seal="keyfile")["ecid"]
+            self.ecid = vault.birth()
             identity = vault.ask("identity")
             reply = vault.ask("attest", nonce=NONCE, software=cbor2.dumps(SOFTWARE, canonical=True))
             self.attestation: bytes = reply["statement"]
@@ -74,7 +76,11 @@ def test_what_a_vault_attests_is_read(said: Said) -> None:
     assert (read.life, read.lives, read.rollbacks) == ("in use", 1, 0)
     assert (read.seal, read.root, read.password_required) == ("keyfile", "software", False)
     assert read.authorised_by_firmware == SOFTWARE
-    assert len(read.boot_certificate_sha256) == 32
+    assert (read.policy, read.external_boot, read.other_systems) == ("full", False, False)
+    assert (read.firmware_password, read.minimum_epoch) == (False, 0)
+    pinned = the_authority()
+    assert read.authority_key_sha256 == hashlib.sha256(pinned.ticket_key).digest()
+    assert read.vendor_certificate_sha256 == hashlib.sha256(pinned.vendor).digest()
     plain = read.plain()
     assert plain["nonce"] == NONCE.hex()
     assert plain["authorised_by_firmware"]["authorised"][0]["sha256"] == "00" * 32
@@ -154,7 +160,11 @@ def test_an_old_answer_is_seen(said: Said) -> None:
         {"ecid": 2**64},
         {"ecid": True},
         {"password_required": 1},
-        {"boot_certificate_sha256": bytes(31)},
+        {"external_boot": "deny"},
+        {"other_systems": 0},
+        {"minimum_epoch": -1},
+        {"authority_key_sha256": bytes(31)},
+        {"vendor_certificate_sha256": bytes(33)},
         {"authorised_by_firmware": {}},
         {"authorised_by_firmware": cbor2.dumps({})},
         {"authorised_by_firmware": cbor2.CBORTag(24, b"\x01")},

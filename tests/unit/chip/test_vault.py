@@ -6,15 +6,23 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cbor2
+import msgspec
 import pytest
 
+from spacegray.chip.boot_state import Slot
 from spacegray.chip.messages import AttachMode
-from spacegray.chip.vault import BUDGETS, WORDS, Vault, VaultRefusalError
+from spacegray.chip.vault import BUDGETS, Vault, VaultRefusalError
+from spacegray.chip.vault_words import WORDS
 from spacegray.errors import SpacegrayError
+from tests.support.authority import EPOCH, PRODUCT, components, the_authority
 from tests.support.chip import StillLoop
 from tests.support.vaultd import ROOT, SsdLink, program, secret
 
 PROTOCOL = (ROOT / "docs" / "vault-protocol.md").read_text()
+
+PINS = (the_authority().ticket_key, the_authority().vendor)
+SLOTS: tuple[tuple[Slot, int], ...] = (("a", 0), ("b", 2))
 
 Start = Callable[[Path], Vault]
 
@@ -53,7 +61,7 @@ def open_descriptors() -> set[int]:
 
 def test_a_chip_keeps_its_identity(start: Start) -> None:
     first = start(program())
-    ecid = first.birth("keyfile")
+    ecid = first.birth("keyfile", *PINS)
     identity = first.identity()
     first.stop()
     second = start(program())
@@ -63,7 +71,7 @@ def test_a_chip_keeps_its_identity(start: Start) -> None:
 
 def test_a_status_says_all_of_it(start: Start) -> None:
     vault = start(program())
-    ecid = vault.birth("keyfile")
+    ecid = vault.birth("keyfile", *PINS)
     status = vault.status()
     assert (status.ecid, status.life, status.lives) == (ecid, "in use", 1)
     assert (status.seal, status.root, status.policy) == ("keyfile", "software", "full")
@@ -75,7 +83,7 @@ def test_a_status_says_all_of_it(start: Start) -> None:
 
 def test_the_ssd_is_linked_to_the_vault_and_to_nobody_else(start: Start) -> None:
     vault = start(program())
-    vault.birth("keyfile")
+    vault.birth("keyfile", *PINS)
     before = open_descriptors()
     descriptor = vault.attach_ssd("open")
     assert open_descriptors() == before | {descriptor}
@@ -92,7 +100,7 @@ def test_the_ssd_is_linked_to_the_vault_and_to_nobody_else(start: Start) -> None
 def test_a_new_key_is_another_one_and_stays(start: Start) -> None:
     modes: tuple[AttachMode, ...] = ("open", "open", "format", "open")
     first = start(program())
-    first.birth("keyfile")
+    first.birth("keyfile", *PINS)
     keys = []
     for mode in modes:
         with SsdLink(first.attach_ssd(mode)) as ssd:
@@ -105,16 +113,76 @@ def test_a_new_key_is_another_one_and_stays(start: Start) -> None:
     assert keys[0] == keys[1] != keys[2] == keys[3] == keys[4]
 
 
-def test_a_signature_is_the_vaults(start: Start) -> None:
+def test_a_system_is_let_in_by_its_ticket_and_started(start: Start) -> None:
     vault = start(program())
-    vault.birth("keyfile")
-    assert vault.identity().db in vault.sign_image(bytes(32))
+    ecid = vault.birth("keyfile", *PINS)
+    assert vault.identity().vendor == the_authority().vendor
+    empty = vault.boot()
+    assert (empty.slots, empty.current, empty.target) == ({"a": None, "b": None}, "", "")
+    assert (empty.policy, empty.external_boot, empty.other_systems) == ("full", False, False)
+    asked = vault.request_ticket(PRODUCT, EPOCH, components())
+    assert cbor2.loads(asked)["ecid"] == ecid
+    vault.accept_ticket("a", the_authority().sign_ticket(asked))
+    started = vault.begin_start("main")
+    assert (started.slot, started.trying, started.policy) == ("a", False, "full")
+    assert (started.entry.product, started.entry.epoch) == (PRODUCT, EPOCH)
+    assert msgspec.structs.asdict(started.entry.components) == components()
+    assert vault.boot().minimum_epoch == 0
+    vault.came_up()
+    after = vault.boot()
+    assert (after.minimum_epoch, after.current, after.target) == (EPOCH, "a", "main")
+    assert after.slots == {"a": started.entry, "b": None}
+
+
+def test_a_system_is_tried_and_given_up(start: Start) -> None:
+    vault = start(program())
+    vault.birth("keyfile", *PINS)
+    for slot, tries in SLOTS:
+        asked = vault.request_ticket(PRODUCT, EPOCH, components(slot))
+        vault.accept_ticket(slot, the_authority().sign_ticket(asked), tries)
+    trying = vault.boot()
+    assert (trying.current, trying.trying, trying.tries_left) == ("a", True, 2)
+    started = vault.begin_start("main")
+    assert (started.slot, started.trying, vault.boot().tries_left) == ("b", True, 1)
+    vault.give_up()
+    assert vault.boot().slots["b"] is None
+    assert vault.begin_start("main").slot == "a"
+
+
+def test_rules_change_in_recovery_and_its_password_is_asked_for(start: Start) -> None:
+    vault = start(program())
+    vault.birth("keyfile", *PINS)
+    vault.accept_ticket(
+        "a", the_authority().sign_ticket(vault.request_ticket("pro", 1, components()))
+    )
+    with secret(b"password") as new:
+        vault.set_password(new)
+    vault.begin_start("recovery")
+    with secret(b"password") as proof:
+        vault.unlock("password", "recovery", proof)
+    assert vault.boot().owner_present
+    vault.set_policy("medium", external_boot=True, other_systems=True)
+    with secret(b"firmware") as new:
+        vault.set_firmware_password(new)
+    vault.keep_variables(b"k" * 32)
+    assert not vault.boot().firmware_password_given
+    with pytest.raises(VaultRefusalError) as caught:
+        vault.begin_start("external")
+    assert caught.value.code == "firmware_password"
+    with secret(b"firmware") as given:
+        vault.check_firmware_password(given)
+    started = vault.begin_start("external")
+    assert (started.policy, started.external_boot, started.other_systems) == ("medium", True, True)
+    assert started.variables == b"k" * 32
+    with pytest.raises(VaultRefusalError) as caught:
+        vault.remove_firmware_password()
+    assert caught.value.code == "not_recovery"
 
 
 def test_secrets_are_passed_on_and_never_read(start: Start) -> None:
     """Promise: a secret goes to the vault as the descriptor that it came in."""
     vault = start(program())
-    vault.birth("keyfile")
+    vault.birth("keyfile", *PINS)
     before = open_descriptors()
     with secret(b"password") as new:
         vault.set_password(new)
@@ -132,8 +200,11 @@ def test_secrets_are_passed_on_and_never_read(start: Start) -> None:
         ("locked", Vault.status),
         ("locked", Vault.erase),
         ("locked", lambda vault: vault.attach_ssd("open")),
-        ("malformed", lambda vault: vault.sign_image(b"too short")),
-        ("tpm", lambda vault: vault.birth("tpm2")),
+        ("locked", Vault.boot),
+        ("locked", lambda vault: vault.begin_start("main")),
+        ("malformed", lambda vault: vault.keep_variables(b"too short")),
+        ("malformed", lambda vault: vault.birth("keyfile", bytes(91), b"vendor")),
+        ("tpm", lambda vault: vault.birth("tpm2", *PINS)),
     ],
 )
 def test_refusals_keep_their_code(

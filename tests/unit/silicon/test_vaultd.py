@@ -13,9 +13,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from tests.support.vaultd import PACKET_SIZE_BYTES_MAX, Vaultd, opened, run_to_end, vaultd
+from tests.support.vaultd import (
+    PACKET_SIZE_BYTES_MAX,
+    Vaultd,
+    opened,
+    pins,
+    run_to_end,
+    vaultd,
+)
 
 NOBODY = 65534
+VENDOR_LIMIT_BYTES = 2048
 
 
 def code(reply: dict[str, Any]) -> object:
@@ -43,15 +51,17 @@ def test_chip_stays_the_same_across_power_offs(tmp_path: Path) -> None:
 
 
 def test_identity_is_what_the_protocol_says(chip: Vaultd) -> None:
-    """Promise: others can read the public half: a P-256 key and three RSA-2048 certificates."""
+    """Promise: others can read the public half: a P-256 key and two RSA-2048 certificates of the
+    chip's own, and the vendor's as it was pinned."""
     identity = chip.ask("identity")
-    assert set(identity) == {"ok", "ecid", "identity_public_key", "pk", "kek", "db"}
+    assert set(identity) == {"ok", "ecid", "identity_public_key", "pk", "kek", "vendor"}
     assert 0 <= identity["ecid"] < 2**64
     key = load_der_public_key(identity["identity_public_key"])
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert isinstance(key.curve, ec.SECP256R1)
+    assert identity["vendor"] == pins()["vendor"]
     moduli = set()
-    for name in ("pk", "kek", "db"):
+    for name in ("pk", "kek"):
         certificate = x509.load_der_x509_certificate(identity[name])
         certificate.verify_directly_issued_by(certificate)
         assert f"0x{identity['ecid']:016x}" in certificate.subject.rfc4514_string()
@@ -59,7 +69,17 @@ def test_identity_is_what_the_protocol_says(chip: Vaultd) -> None:
         assert isinstance(public_key, rsa.RSAPublicKey)
         assert public_key.key_size == 2048
         moduli.add(public_key.public_numbers().n)
-    assert len(moduli) == 3
+    assert len(moduli) == 2
+
+
+def test_the_longest_certificate_fits(tmp_path: Path) -> None:
+    """Promise: what may be pinned can be asked for, however long: in one packet."""
+    vendor = bytes(VENDOR_LIMIT_BYTES)
+    with vaultd(tmp_path) as vault:
+        longer = {**pins(), "vendor": vendor + b"x"}
+        assert code(vault.ask("birth", seal="keyfile", **longer)) == "malformed"
+        assert vault.ask("birth", seal="keyfile", **{**pins(), "vendor": vendor})["ok"]
+        assert vault.ask("identity")["vendor"] == vendor
 
 
 def test_nothing_is_answered_before_birth_or_opening(tmp_path: Path) -> None:
@@ -67,7 +87,8 @@ def test_nothing_is_answered_before_birth_or_opening(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with vaultd(tmp_path) as vault, ours, theirs:
         assert code(vault.ask("identity")) == "locked"
-        assert code(vault.ask("sign_image", digest=bytes(32))) == "locked"
+        assert code(vault.ask("boot")) == "locked"
+        assert code(vault.ask("begin_start", target="main")) == "locked"
         assert code(vault.ask("attach_ssd", theirs.fileno(), mode="format")) == "locked"
         assert code(vault.ask("open")) == "unborn"
         assert list(tmp_path.iterdir()) == []
@@ -76,11 +97,11 @@ def test_nothing_is_answered_before_birth_or_opening(tmp_path: Path) -> None:
 def test_second_birth_is_refused(tmp_path: Path, chip: Vaultd) -> None:
     """Promise: a chip is born once, and the refusal leaves it working."""
     before = (tmp_path / "vault.sealed").read_bytes()
-    assert code(chip.ask("birth", seal="keyfile")) == "exists"
+    assert code(chip.ask("birth", seal="keyfile", **pins())) == "exists"
     assert chip.ask("identity")["ok"]
     chip.close()
     with vaultd(tmp_path) as vault:
-        assert code(vault.ask("birth", seal="keyfile")) == "exists"
+        assert code(vault.ask("birth", seal="keyfile", **pins())) == "exists"
     assert (tmp_path / "vault.sealed").read_bytes() == before
 
 
@@ -115,12 +136,17 @@ def test_damaged_store_is_corrupt(tmp_path: Path, chip: Vaultd) -> None:
         cbor2.dumps({"op": 1}),
         cbor2.dumps({"op": "identity", "more": 1}),
         cbor2.dumps({"op": "identity"}) + b"\0",
-        cbor2.dumps({"op": "sign_image"}),
-        cbor2.dumps({"op": "sign_image", "digest": bytes(31)}),
-        cbor2.dumps({"op": "sign_image", "digest": "0" * 32}),
+        cbor2.dumps({"op": "keep_variables"}),
+        cbor2.dumps({"op": "keep_variables", "digest": bytes(31)}),
+        cbor2.dumps({"op": "keep_variables", "digest": "0" * 32}),
         cbor2.dumps({"op": "attach_ssd"}),
         cbor2.dumps({"op": "attach_ssd", "mode": "steal"}),
         cbor2.dumps({"op": "birth"}),
+        cbor2.dumps({"op": "birth", "seal": "keyfile"}),
+        cbor2.dumps({"op": "birth", "seal": "keyfile", **pins(), "authority": bytes(90)}),
+        cbor2.dumps({"op": "restore"}),
+        cbor2.dumps({"op": "restore", **pins(), "vendor": b""}),
+        cbor2.dumps({"op": "restore", **pins(), "authority": bytes(91)}),
         cbor2.dumps({"op": "unlock", "with": "password"}),
         cbor2.dumps({"op": "identity", "pad": bytes(PACKET_SIZE_BYTES_MAX)}),
         bytes(PACKET_SIZE_BYTES_MAX),
@@ -134,7 +160,7 @@ def test_malformed_packet_spoils_only_itself(chip: Vaultd, packet: bytes) -> Non
 
 def test_unknown_operation_is_named_as_such(chip: Vaultd) -> None:
     """Promise: no operation hands out more than the protocol lists."""
-    for op in ("export", "volume_key", "read_anchor", "write_anchor"):
+    for op in ("export", "sign_image", "volume_key", "read_anchor", "write_anchor"):
         assert code(chip.ask(op)) == "unknown_op"
 
 

@@ -12,7 +12,7 @@ import cbor2
 import pytest
 
 from tests.support.vault_store import read_anchors, read_secrets
-from tests.support.vaultd import PACKET_SIZE_BYTES_MAX, SsdLink, Vaultd, vaultd
+from tests.support.vaultd import PACKET_SIZE_BYTES_MAX, SsdLink, Vaultd, pins, vaultd
 
 SLOT_SIZE_BYTES = 4096
 ANCHOR_SIZE_BYTES_MAX = 512
@@ -185,7 +185,7 @@ def test_a_disk_that_takes_no_more_loses_no_anchor(tmp_path: Path, chip: Vaultd)
         for _ in range(20):
             assert code(ssd.write(3, b"three")) == "storage"
             assert ssd.anchor() == b"two"
-        assert code(chip.ask("birth", seal="keyfile")) == "exists"
+        assert code(chip.ask("birth", seal="keyfile", **pins())) == "exists"
         limit_file_sizes(chip, resource.RLIM_INFINITY)
         # The refused sequence was not taken for the kept one.
         assert ssd.write(2, b"two again") == {"ok": True}
@@ -325,7 +325,7 @@ def test_malformed_packet_spoils_only_itself(chip: Vaultd, packet: bytes) -> Non
 def test_nothing_of_the_firmwares_is_open_to_the_ssd(chip: Vaultd) -> None:
     """Promise: no signature, no identity, no other SSD, for who has taken the SSD over."""
     with chip.attach() as ssd:
-        for op in ("birth", "open", "identity", "sign_image", "attach_ssd"):
+        for op in ("birth", "open", "identity", "accept_ticket", "attach_ssd"):
             assert code(ssd.ask(op)) == "unknown_op"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import tpm as support
 from tests.support.tpm import EmulatedTpm, emulated_tpm
-from tests.support.vaultd import Vaultd, vaultd
+from tests.support.vaultd import Vaultd, pins, vaultd
 
 STIR_RANDOM = 0x146
 
@@ -59,7 +59,7 @@ def test_life_with_a_tpm(host: Host) -> None:
         with vault.attach("format") as ssd:
             key = ssd.volume_key()
         assert vault.ask("erase")["ok"] is True
-        assert vault.ask("restore")["ok"] is True
+        assert vault.ask("restore", **pins())["ok"] is True
         assert len(host.tpm.indices()) == 3
     with host.vault() as vault:
         assert opened(vault)["lives"] == 2

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use coset::cwt::ClaimsSet;
@@ -7,7 +8,11 @@ use minicbor::Decoder;
 use minicbor::data::Type;
 
 use super::*;
+use crate::keys::Certificates;
+use crate::policy::{Policy, Rules};
 use crate::secret::tests::hex;
+use crate::slots::Slots;
+use crate::tickets::Authority;
 
 const DOCUMENT: &str = include_str!("../../../../docs/attestation.md");
 
@@ -18,6 +23,27 @@ fn identity_key() -> Vec<u8> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     pair.to_pkcs8v1().unwrap().as_ref().to_vec()
 }
+
+/// What decides what starts on every chip here.
+static BOOT: LazyLock<Boot> = LazyLock::new(|| Boot {
+    certificates: Certificates {
+        pk: Vec::new(),
+        kek: Vec::new(),
+    },
+    authority: Authority {
+        key: [4; ticket::PUBLIC_KEY_SIZE_BYTES],
+        vendor: b"a certificate".to_vec(),
+    },
+    rules: Rules {
+        policy: Policy::Medium,
+        external_boot: true,
+        other_systems: false,
+    },
+    firmware_password: None,
+    minimum_epoch: 6,
+    slots: Slots::default(),
+    variables: None,
+});
 
 fn chip() -> Attestation<'static> {
     Attestation {
@@ -31,8 +57,7 @@ fn chip() -> Attestation<'static> {
         recovery_key: false,
         rollbacks: 2,
         boundaries: 300,
-        policy: "full",
-        boot_certificate: b"a certificate",
+        boot: &BOOT,
         software: SOFTWARE,
     }
 }
@@ -215,6 +240,26 @@ fn the_firmware_speaks_for_itself() {
     for software in wrong {
         let refused = attestation(&key, &Attestation { software, ..chip() });
         assert!(matches!(refused, Err(Error::Malformed(_))), "{software:?}");
+    }
+}
+
+/// Promise: the rules and whose word counts are stated as they are.
+#[test]
+fn the_rules_are_stated() {
+    let (_, payload, _) = parts(&attestation(&identity_key(), &chip()).unwrap());
+    assert_eq!(member(&payload, "policy"), b"\x66medium");
+    assert_eq!(member(&payload, "external_boot"), [0xf5]);
+    assert_eq!(member(&payload, "other_systems"), [0xf4]);
+    assert_eq!(member(&payload, "firmware_password"), [0xf4]);
+    assert_eq!(member(&payload, "minimum_epoch"), [6]);
+    for (name, bytes) in [
+        ("authority_key_sha256", &BOOT.authority.key[..]),
+        ("vendor_certificate_sha256", &BOOT.authority.vendor),
+    ] {
+        assert_eq!(
+            member(&payload, name)[2..],
+            *digest(&SHA256, bytes).as_ref()
+        );
     }
 }
 

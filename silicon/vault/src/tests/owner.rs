@@ -77,12 +77,12 @@ fn recovery() {
     let new_place = place(&folder);
     let adopt = |text: &str| {
         let key = RecoveryKey::parse(&password(text)).unwrap();
-        Vault::adopt_bundle(&new_place, Box::new(KeyFile), &bundle, &key)
+        Vault::adopt_bundle(&new_place, Box::new(KeyFile), &bundle, &key, authority())
     };
     assert_eq!(adopt(&first).err(), Some(Error::Wrong.into()));
     let mut new = adopt(&second).ok().unwrap();
     assert_ne!(new.ecid(), vault.ecid());
-    assert_eq!(new.identity().db, vault.identity().db);
+    assert_ne!(new.identity().kek, vault.identity().kek);
     assert_ne!(
         new.identity().identity_public_key,
         vault.identity().identity_public_key
@@ -132,9 +132,9 @@ fn erased_and_restored() {
     let before = copy(chip.path());
     let ours = place(&chip);
     let mut vault = open(&ours);
-    let (identity, db) = (
+    let (identity, kek) = (
         vault.identity().identity_public_key.to_vec(),
-        vault.identity().db.to_vec(),
+        vault.identity().kek.to_vec(),
     );
     let receipt = vault.erase(&ours).unwrap();
     assert!(receipt.windows(9).any(|part| part == b"media key"));
@@ -147,10 +147,10 @@ fn erased_and_restored() {
     assert_eq!(vault.status(&ours).life, Life::Erased);
     assert_eq!(vault.volume_key().err(), Some(Error::Absent));
     assert_eq!(anchor(&mut vault), None);
-    assert_eq!(vault.identity().db, db);
-    vault.restore(&ours).unwrap();
+    assert_eq!(vault.identity().kek, kek);
+    vault.restore(&ours, authority()).unwrap();
     assert_eq!(vault.identity().identity_public_key, identity);
-    assert_ne!(vault.identity().db, db);
+    assert_ne!(vault.identity().kek, kek);
     assert_eq!(vault.status(&ours).lives, 2);
     vault.format(&ours).unwrap();
     assert!(open(&ours).volume_key().is_ok());

@@ -9,10 +9,23 @@ mod request;
 
 pub use client::{ANSWER_SECONDS_MAX, Client, ClientError, Remembered};
 pub use refusal::{Code, Refusal};
-pub use request::{AttachMode, Mode, Proof, Request, SealKind, SsdRequest, With};
+pub use request::{
+    AttachMode, Authority, Components, Mode, Policy, Proof, Request, SealKind, Slot, SsdRequest,
+    Target, With,
+};
 
-/// Size of the SHA-256 digest in a `sign_image` request.
+/// Size of a SHA-256 digest.
 pub const DIGEST_SIZE_BYTES: usize = 32;
+/// Size of an authority's ticket key, a `SubjectPublicKeyInfo` for P-256.
+pub const AUTHORITY_KEY_SIZE_BYTES: usize = 91;
+/// The longest vendor certificate.
+pub const VENDOR_SIZE_BYTES_MAX: usize = 2048;
+/// The longest name of an edition.
+pub const PRODUCT_SIZE_BYTES_MAX: usize = 32;
+/// The longest ticket.
+pub const TICKET_SIZE_BYTES_MAX: usize = 2048;
+/// A system is tried no more often.
+pub const TRIES_MAX: u64 = 8;
 /// Size of the key in the reply to `volume_key`.
 pub const VOLUME_KEY_SIZE_BYTES: usize = 32;
 /// The longest anchor that the vault keeps; the shortest has one byte.

@@ -49,6 +49,26 @@ pub enum Code {
     Secret,
     /// Nobody authorised this.
     Unauthorised,
+    /// A ticket that is none, or that the authority did not sign.
+    Ticket,
+    /// A ticket for another chip.
+    OtherChip,
+    /// A ticket that answers no request that is open.
+    Nonce,
+    /// A ticket for a system that is older than one that was up.
+    Epoch,
+    /// The slot of the current system.
+    InUse,
+    /// There is no system that a ticket names.
+    NoTicket,
+    /// A start from outside while that is not allowed.
+    ExternalBoot,
+    /// The firmware password is needed first.
+    FirmwarePassword,
+    /// What the recovery system alone may ask for.
+    NotRecovery,
+    /// The main system was not started.
+    NotStarted,
     /// The state folder, or a part of it, is older than what the chip remembers.
     PutBack,
     /// There is no TPM, or it failed.
@@ -57,7 +77,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the document.
-    pub const ALL: [Code; 23] = [
+    pub const ALL: [Code; 33] = [
         Code::Malformed,
         Code::UnknownOperation,
         Code::Descriptor,
@@ -79,6 +99,16 @@ impl Code {
         Code::Disabled,
         Code::Secret,
         Code::Unauthorised,
+        Code::Ticket,
+        Code::OtherChip,
+        Code::Nonce,
+        Code::Epoch,
+        Code::InUse,
+        Code::NoTicket,
+        Code::ExternalBoot,
+        Code::FirmwarePassword,
+        Code::NotRecovery,
+        Code::NotStarted,
         Code::PutBack,
         Code::Tpm,
     ];
@@ -107,6 +137,16 @@ impl Code {
             Code::Disabled => "disabled",
             Code::Secret => "secret",
             Code::Unauthorised => "unauthorised",
+            Code::Ticket => "ticket",
+            Code::OtherChip => "other_chip",
+            Code::Nonce => "nonce",
+            Code::Epoch => "epoch",
+            Code::InUse => "in_use",
+            Code::NoTicket => "no_ticket",
+            Code::ExternalBoot => "external_boot",
+            Code::FirmwarePassword => "firmware_password",
+            Code::NotRecovery => "not_recovery",
+            Code::NotStarted => "not_started",
             Code::PutBack => "put_back",
             Code::Tpm => "tpm",
         }

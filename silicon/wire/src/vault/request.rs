@@ -5,8 +5,9 @@
 //! links share no operation.
 
 use super::{
-    ANCHOR_SIZE_BYTES_MAX, DIGEST_SIZE_BYTES, NONCE_SIZE_BYTES_MAX, NONCE_SIZE_BYTES_MIN,
-    SOFTWARE_SIZE_BYTES_MAX,
+    ANCHOR_SIZE_BYTES_MAX, AUTHORITY_KEY_SIZE_BYTES, DIGEST_SIZE_BYTES, NONCE_SIZE_BYTES_MAX,
+    NONCE_SIZE_BYTES_MIN, PRODUCT_SIZE_BYTES_MAX, SOFTWARE_SIZE_BYTES_MAX, TICKET_SIZE_BYTES_MAX,
+    TRIES_MAX, VENDOR_SIZE_BYTES_MAX,
 };
 use crate::{Malformed, Map, RequestError};
 
@@ -50,6 +51,65 @@ pub enum AttachMode {
     Adopt,
 }
 
+/// Who signs for a chip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// `SubjectPublicKeyInfo` of its ticket key, P-256, DER.
+    pub key: [u8; AUTHORITY_KEY_SIZE_BYTES],
+    /// Its vendor certificate, DER, 1 to [`VENDOR_SIZE_BYTES_MAX`] bytes.
+    pub vendor: Vec<u8>,
+}
+
+/// A place for a whole system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+/// What is to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The system in a slot.
+    Main,
+    /// Another system on the internal disk.
+    Other,
+    /// A system on a disk outside.
+    External,
+    /// The recovery system.
+    Recovery,
+}
+
+/// What may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// What a ticket names.
+    Full,
+    /// What a trusted signer signed.
+    Medium,
+    /// Anything.
+    None,
+}
+
+/// What a ticket is to name: a SHA-256 digest of each part of a system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Components {
+    /// The machine's firmware, the file.
+    pub firmware: [u8; DIGEST_SIZE_BYTES],
+    /// The template of its variables, the file.
+    pub variables: [u8; DIGEST_SIZE_BYTES],
+    /// The kernel image, its Authenticode digest.
+    pub kernel: [u8; DIGEST_SIZE_BYTES],
+    /// The root of the system volume's tree.
+    pub system: [u8; DIGEST_SIZE_BYTES],
+    /// The recovery system's medium, the file.
+    pub recovery: [u8; DIGEST_SIZE_BYTES],
+    /// The kernel image on it, its Authenticode digest.
+    pub recovery_kernel: [u8; DIGEST_SIZE_BYTES],
+}
+
 /// How the owner proves to be one: the secret comes as a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
@@ -62,16 +122,18 @@ pub struct Proof {
 /// One request of the firmware, already checked for form.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Make the keys.
-    Birth(SealKind),
+    /// Make the keys; this authority's tickets count.
+    Birth(SealKind, Authority),
     /// Make a chip that takes over the disk of another one.
-    AdoptBundle(SealKind),
+    AdoptBundle(SealKind, Authority),
     /// Unseal the keys made earlier.
     Open,
     /// Show the public half of the keys.
     Identity,
     /// Tell what state the chip is in.
     Status,
+    /// Tell what may start.
+    Boot,
     /// Check a secret, and have the disk's key with it.
     Unlock(Proof),
     /// Have a password from now on.
@@ -82,9 +144,48 @@ pub enum Request {
     RemovePassword(Proof),
     /// Make a recovery key and show it.
     MakeRecoveryKey(Proof),
-    /// Sign the Authenticode SHA-256 digest of an image that may boot.
-    SignImage {
-        /// The digest.
+    /// Check the firmware password.
+    CheckFirmwarePassword,
+    /// Have a firmware password from now on, or another one.
+    SetFirmwarePassword,
+    /// Have none any more.
+    RemoveFirmwarePassword,
+    /// Have other rules for what may start.
+    SetPolicy {
+        /// What may start from the internal disk.
+        policy: Policy,
+        /// Whether a disk outside may be started from.
+        external_boot: bool,
+        /// Whether Microsoft's signatures count beside the vendor's.
+        other_systems: bool,
+    },
+    /// Make the request for a ticket.
+    RequestTicket {
+        /// Which edition it is, 1 to [`PRODUCT_SIZE_BYTES_MAX`] bytes.
+        product: String,
+        /// Its security epoch.
+        epoch: u64,
+        /// What it consists of.
+        components: Box<Components>,
+    },
+    /// Let the system that a ticket names be the one of a slot.
+    AcceptTicket {
+        /// The slot.
+        slot: Slot,
+        /// The ticket, 1 to [`TICKET_SIZE_BYTES_MAX`] bytes.
+        ticket: Vec<u8>,
+        /// How often it is tried, at most [`TRIES_MAX`]; with 0 it is the current one at once.
+        tries: u64,
+    },
+    /// Begin a start of the machine.
+    BeginStart(Target),
+    /// The system that was started last is up.
+    CameUp,
+    /// The system that was being tried is given up.
+    GiveUp,
+    /// Remember which of the guest's variables are kept.
+    KeepVariables {
+        /// SHA-256 of what is kept.
         digest: [u8; DIGEST_SIZE_BYTES],
     },
     /// Serve the SSD on the socket that came with the packet.
@@ -93,8 +194,8 @@ pub enum Request {
     AuthoriseRollback(Proof),
     /// Destroy every key to the disk.
     Erase,
-    /// Erase, and begin a new life.
-    Restore,
+    /// Erase, and begin a new life, in which this authority's tickets count.
+    Restore(Authority),
     /// State what this chip is.
     Attest {
         /// The asker's own number, [`NONCE_SIZE_BYTES_MIN`] to [`NONCE_SIZE_BYTES_MAX`] bytes.
@@ -116,18 +217,40 @@ impl Request {
     pub fn parse(packet: &[u8]) -> Result<Request, RequestError> {
         let mut map = Map::parse(packet)?;
         let request = match map.text("op")? {
-            "birth" => Request::Birth(seal(&mut map)?),
-            "adopt_bundle" => Request::AdoptBundle(seal(&mut map)?),
+            "birth" => Request::Birth(seal(&mut map)?, authority(&mut map)?),
+            "adopt_bundle" => Request::AdoptBundle(seal(&mut map)?, authority(&mut map)?),
             "open" => Request::Open,
             "identity" => Request::Identity,
             "status" => Request::Status,
+            "boot" => Request::Boot,
             "unlock" => Request::Unlock(proof(&mut map)?),
             "set_password" => Request::SetPassword,
             "change_password" => Request::ChangePassword(proof(&mut map)?),
             "remove_password" => Request::RemovePassword(proof(&mut map)?),
             "make_recovery_key" => Request::MakeRecoveryKey(proof(&mut map)?),
-            "sign_image" => Request::SignImage {
-                digest: map.bytes("digest")?.try_into().map_err(|_| Malformed)?,
+            "check_firmware_password" => Request::CheckFirmwarePassword,
+            "set_firmware_password" => Request::SetFirmwarePassword,
+            "remove_firmware_password" => Request::RemoveFirmwarePassword,
+            "set_policy" => Request::SetPolicy {
+                policy: policy(&mut map)?,
+                external_boot: map.bool("external_boot")?,
+                other_systems: map.bool("other_systems")?,
+            },
+            "request_ticket" => Request::RequestTicket {
+                product: product(&mut map)?,
+                epoch: map.uint("epoch")?,
+                components: Box::new(components(&mut map)?),
+            },
+            "accept_ticket" => Request::AcceptTicket {
+                slot: slot(&mut map)?,
+                ticket: sized(&mut map, "ticket", 1, TICKET_SIZE_BYTES_MAX)?,
+                tries: tries(&mut map)?,
+            },
+            "begin_start" => Request::BeginStart(target(&mut map)?),
+            "came_up" => Request::CameUp,
+            "give_up" => Request::GiveUp,
+            "keep_variables" => Request::KeepVariables {
+                digest: digest(&mut map, "digest")?,
             },
             "attach_ssd" => Request::AttachSsd(match map.text("mode")? {
                 "open" => AttachMode::Open,
@@ -137,7 +260,7 @@ impl Request {
             }),
             "authorise_rollback" => Request::AuthoriseRollback(proof(&mut map)?),
             "erase" => Request::Erase,
-            "restore" => Request::Restore,
+            "restore" => Request::Restore(authority(&mut map)?),
             "attest" => Request::Attest {
                 nonce: sized(
                     &mut map,
@@ -163,6 +286,66 @@ fn seal(map: &mut Map<'_>) -> Result<SealKind, Malformed> {
         "tpm2" => Ok(SealKind::Tpm),
         _ => Err(Malformed),
     }
+}
+
+fn authority(map: &mut Map<'_>) -> Result<Authority, Malformed> {
+    Ok(Authority {
+        key: (map.bytes("authority")?.try_into()).map_err(|_| Malformed)?,
+        vendor: sized(map, "vendor", 1, VENDOR_SIZE_BYTES_MAX)?,
+    })
+}
+
+fn slot(map: &mut Map<'_>) -> Result<Slot, Malformed> {
+    match map.text("slot")? {
+        "a" => Ok(Slot::A),
+        "b" => Ok(Slot::B),
+        _ => Err(Malformed),
+    }
+}
+
+fn target(map: &mut Map<'_>) -> Result<Target, Malformed> {
+    match map.text("target")? {
+        "main" => Ok(Target::Main),
+        "other" => Ok(Target::Other),
+        "external" => Ok(Target::External),
+        "recovery" => Ok(Target::Recovery),
+        _ => Err(Malformed),
+    }
+}
+
+fn policy(map: &mut Map<'_>) -> Result<Policy, Malformed> {
+    match map.text("policy")? {
+        "full" => Ok(Policy::Full),
+        "medium" => Ok(Policy::Medium),
+        "none" => Ok(Policy::None),
+        _ => Err(Malformed),
+    }
+}
+
+fn product(map: &mut Map<'_>) -> Result<String, Malformed> {
+    let product = map.text("product")?;
+    let fits = (1..=PRODUCT_SIZE_BYTES_MAX).contains(&product.len());
+    fits.then(|| product.to_owned()).ok_or(Malformed)
+}
+
+fn components(map: &mut Map<'_>) -> Result<Components, Malformed> {
+    Ok(Components {
+        firmware: digest(map, "firmware")?,
+        variables: digest(map, "variables")?,
+        kernel: digest(map, "kernel")?,
+        system: digest(map, "system")?,
+        recovery: digest(map, "recovery")?,
+        recovery_kernel: digest(map, "recovery_kernel")?,
+    })
+}
+
+fn tries(map: &mut Map<'_>) -> Result<u64, Malformed> {
+    let tries = map.uint("tries")?;
+    (tries <= TRIES_MAX).then_some(tries).ok_or(Malformed)
+}
+
+fn digest(map: &mut Map<'_>, name: &str) -> Result<[u8; DIGEST_SIZE_BYTES], Malformed> {
+    map.bytes(name)?.try_into().map_err(|_| Malformed)
 }
 
 fn proof(map: &mut Map<'_>) -> Result<Proof, Malformed> {
@@ -229,197 +412,4 @@ impl SsdRequest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Value, request};
-
-    const MALFORMED: RequestError = RequestError::Malformed;
-    const UNKNOWN: RequestError = RequestError::UnknownOperation;
-
-    fn main_link(op: &str, fields: &[(&str, Value<'_>)]) -> Result<Request, RequestError> {
-        Request::parse(&request(op, fields))
-    }
-
-    fn ssd_link(op: &str, fields: &[(&str, Value<'_>)]) -> Result<SsdRequest, RequestError> {
-        SsdRequest::parse(&request(op, fields))
-    }
-
-    fn attest(nonce: &[u8], software: &[u8]) -> Result<Request, RequestError> {
-        let fields = [
-            ("nonce", Value::Bytes(nonce)),
-            ("software", Value::Bytes(software)),
-        ];
-        main_link("attest", &fields)
-    }
-
-    fn write_anchor(size_bytes: usize) -> Result<SsdRequest, RequestError> {
-        let anchor = vec![9; size_bytes];
-        ssd_link(
-            "write_anchor",
-            &[
-                ("sequence", Value::Uint(u64::MAX)),
-                ("anchor", Value::Bytes(&anchor)),
-            ],
-        )
-    }
-
-    /// Promise: every listed operation is understood, on its own link.
-    #[test]
-    fn listed_operations_are_read() {
-        for (name, kind) in [
-            ("keyfile", SealKind::KeyFile),
-            ("passphrase", SealKind::Passphrase),
-            ("tpm2", SealKind::Tpm),
-        ] {
-            let seal = [("seal", Value::Text(name))];
-            assert_eq!(main_link("birth", &seal), Ok(Request::Birth(kind)));
-            let adopting = Ok(Request::AdoptBundle(kind));
-            assert_eq!(main_link("adopt_bundle", &seal), adopting);
-        }
-        for (op, request) in [
-            ("open", Request::Open),
-            ("identity", Request::Identity),
-            ("status", Request::Status),
-            ("set_password", Request::SetPassword),
-            ("erase", Request::Erase),
-            ("restore", Request::Restore),
-            ("export_recovery", Request::ExportRecovery),
-            ("destroy", Request::Destroy),
-        ] {
-            assert_eq!(main_link(op, &[]), Ok(request));
-        }
-        for (with, with_kind) in [
-            ("password", With::Password),
-            ("recovery_key", With::RecoveryKey),
-        ] {
-            for (mode, mode_kind) in [("normal", Mode::Normal), ("recovery", Mode::Recovery)] {
-                let fields = [("with", Value::Text(with)), ("mode", Value::Text(mode))];
-                let proof = Proof {
-                    with: with_kind,
-                    mode: mode_kind,
-                };
-                for (op, request) in [
-                    ("unlock", Request::Unlock(proof)),
-                    ("change_password", Request::ChangePassword(proof)),
-                    ("remove_password", Request::RemovePassword(proof)),
-                    ("make_recovery_key", Request::MakeRecoveryKey(proof)),
-                    ("authorise_rollback", Request::AuthoriseRollback(proof)),
-                ] {
-                    assert_eq!(main_link(op, &fields), Ok(request));
-                }
-            }
-        }
-        assert_eq!(
-            main_link("sign_image", &[("digest", Value::Bytes(&[7; 32]))]),
-            Ok(Request::SignImage { digest: [7; 32] })
-        );
-        for (mode, kind) in [
-            ("open", AttachMode::Open),
-            ("format", AttachMode::Format),
-            ("adopt", AttachMode::Adopt),
-        ] {
-            assert_eq!(
-                main_link("attach_ssd", &[("mode", Value::Text(mode))]),
-                Ok(Request::AttachSsd(kind))
-            );
-        }
-        for size_bytes in [NONCE_SIZE_BYTES_MIN, NONCE_SIZE_BYTES_MAX] {
-            let (nonce, software) = (vec![5; size_bytes], vec![0xa0]);
-            assert_eq!(
-                attest(&nonce, &software),
-                Ok(Request::Attest { nonce, software })
-            );
-        }
-        assert_eq!(ssd_link("volume_key", &[]), Ok(SsdRequest::VolumeKey));
-        assert_eq!(ssd_link("read_anchor", &[]), Ok(SsdRequest::ReadAnchor));
-        for size_bytes in [1, ANCHOR_SIZE_BYTES_MAX] {
-            let (sequence, anchor) = (u64::MAX, vec![9; size_bytes]);
-            assert_eq!(
-                write_anchor(size_bytes),
-                Ok(SsdRequest::WriteAnchor { sequence, anchor })
-            );
-        }
-    }
-
-    /// Promise: an unknown operation is named as such, and so is one of the other link.
-    #[test]
-    fn unknown_operations_are_refused() {
-        for op in ["export", "", "volume_key", "read_anchor", "write_anchor"] {
-            assert_eq!(main_link(op, &[]), Err(UNKNOWN), "{op}");
-        }
-        for op in [
-            "export",
-            "birth",
-            "open",
-            "identity",
-            "status",
-            "unlock",
-            "erase",
-            "destroy",
-            "sign_image",
-            "attach_ssd",
-        ] {
-            assert_eq!(ssd_link(op, &[]), Err(UNKNOWN), "{op}");
-        }
-    }
-
-    /// Promise: only the exact fields are taken.
-    #[test]
-    fn other_fields_are_malformed() {
-        let digest = |size| main_link("sign_image", &[("digest", Value::Bytes(&[7; 64][..size]))]);
-        for wrong in [
-            digest(31),
-            digest(33),
-            main_link("sign_image", &[]),
-            main_link("open", &[("force", Value::Bool(true))]),
-            main_link("open", &[("digest", Value::Bytes(&[7; 32]))]),
-            main_link("open", &[("op", Value::Text("birth"))]),
-            main_link("attach_ssd", &[]),
-            main_link("attach_ssd", &[("mode", Value::Text("steal"))]),
-            main_link("birth", &[]),
-            main_link("birth", &[("seal", Value::Text("none"))]),
-            main_link("unlock", &[("with", Value::Text("password"))]),
-            main_link(
-                "unlock",
-                &[
-                    ("with", Value::Text("uid")),
-                    ("mode", Value::Text("normal")),
-                ],
-            ),
-            main_link(
-                "unlock",
-                &[("with", Value::Text("password")), ("mode", Value::Text(""))],
-            ),
-            attest(&[0; NONCE_SIZE_BYTES_MIN - 1], &[0xa0]),
-            attest(&[0; NONCE_SIZE_BYTES_MAX + 1], &[0xa0]),
-            attest(&[0; NONCE_SIZE_BYTES_MIN], &[]),
-            attest(
-                &[0; NONCE_SIZE_BYTES_MIN],
-                &[0; SOFTWARE_SIZE_BYTES_MAX + 1],
-            ),
-            Request::parse(b"\xa0"),
-            Request::parse(b"\xa1\x62op\x01"),
-        ] {
-            assert_eq!(wrong, Err(MALFORMED));
-        }
-        let (sequence, anchor) = (Value::Uint(1), Value::Bytes(&[1]));
-        for wrong in [
-            write_anchor(0),
-            write_anchor(ANCHOR_SIZE_BYTES_MAX + 1),
-            ssd_link("volume_key", &[("again", Value::Bool(true))]),
-            ssd_link("read_anchor", &[("sequence", Value::Uint(1))]),
-            ssd_link("write_anchor", &[("sequence", sequence)]),
-            ssd_link("write_anchor", &[("anchor", anchor)]),
-            ssd_link(
-                "write_anchor",
-                &[("sequence", Value::Text("1")), ("anchor", Value::Bytes(&[1]))],
-            ),
-            // A sequence of 65 bits.
-            SsdRequest::parse(
-                b"\xa3\x62op\x6cwrite_anchor\x66anchor\x41a\x68sequence\xc2\x49\x01\0\0\0\0\0\0\0\0",
-            ),
-        ] {
-            assert_eq!(wrong, Err(MALFORMED));
-        }
-    }
-}
+mod tests;
