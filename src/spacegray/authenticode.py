@@ -1,4 +1,4 @@
-"""Authenticode: what of a PE image is signed, and where its signature goes.
+"""Authenticode: what of a PE image is signed, and where its signature is or goes.
 
 Sources: Microsoft, "Windows Authenticode Portable Executable Signature Format" (2008), and
 "PE Format". The digest must be the one the firmware computes (EDK II's
@@ -6,6 +6,7 @@ DxeImageVerificationLib), so nothing is guessed: an image that is not plainly we
 refused. The image comes from a stranger; every offset is checked before it is used.
 """
 
+import dataclasses
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -30,18 +31,25 @@ _ALIGNMENT = 8
 
 
 class NotSignableError(ValueError):
-    """The image is none that this chip signs; the text says why."""
+    """The image is none of which the digest is known for sure; the text says why."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A well-formed unsigned image, padded to where its signature will begin."""
+    """A well-formed image, its content up to where its signatures begin or will begin."""
 
     content: bytes
     checksum_at: int
     certificate_entry_at: int
     headers_size_bytes: int
     sections: tuple[tuple[int, int], ...]
+    certificates: tuple[int, int]
+    """Offset and size of its signatures; two zeros while it has none."""
+
+    @property
+    def end(self) -> int:
+        """Where the last section ends."""
+        return self.headers_size_bytes + sum(size for _, size in self.sections)
 
     def digest(self) -> bytes:
         """The SHA-256 that a signature covers: all but checksum, directory entry, signatures."""
@@ -68,10 +76,32 @@ class Image:
 
 def parse(content: bytes) -> Image:
     """The unsigned x86-64 image in `content`; raises NotSignableError for anything else."""
+    image = _bounded(_padded(content))
+    if image.certificates != (0, 0):
+        raise NotSignableError("the image is signed already")
+    return image
+
+
+def digest(content: bytes) -> bytes:
+    """The SHA-256 by which firmware knows this x86-64 image, signed or not.
+
+    The same before and after signing. Raises NotSignableError for what is not well-formed, also
+    where anything follows the signatures or they are not where the sections end.
+    """
+    image = _bounded(content)
+    start, size = image.certificates
+    if (start, size) == (0, 0):
+        return parse(content).digest()
+    if start % _ALIGNMENT or start < image.end or start + size != len(content):
+        raise NotSignableError("the image's signatures are not at its end")
+    return dataclasses.replace(image, content=content[:start]).digest()
+
+
+def _bounded(content: bytes) -> Image:
     if len(content) > IMAGE_LIMIT_BYTES:
         raise NotSignableError(f"the image is longer than {IMAGE_LIMIT_BYTES} bytes")
     try:
-        return _parse(_padded(content))
+        return _parse(content)
     except struct.error:
         raise NotSignableError("the image ends within its headers") from None
 
@@ -93,8 +123,7 @@ def _parse(content: bytes) -> Image:
         or optional_bytes < _CERTIFICATE_ENTRY_AT + 8
     ):
         raise NotSignableError("the image's optional header is not PE32+ with a certificate entry")
-    if struct.unpack_from("<II", content, certificate_at) != (0, 0):
-        raise NotSignableError("the image is signed already")
+    certificates = struct.unpack_from("<II", content, certificate_at)
     (headers_bytes,) = struct.unpack_from("<I", content, optional_at + _HEADERS_SIZE_AT)
     table_at = optional_at + optional_bytes
     if (
@@ -112,7 +141,12 @@ def _parse(content: bytes) -> Image:
     sections.sort()
     _check_layout(sections, headers_bytes, len(content))
     return Image(
-        content, optional_at + _CHECKSUM_AT, certificate_at, headers_bytes, tuple(sections)
+        content,
+        optional_at + _CHECKSUM_AT,
+        certificate_at,
+        headers_bytes,
+        tuple(sections),
+        (certificates[0], certificates[1]),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spacegray.authenticode import SECTION_LIMIT, NotSignableError, parse
+from spacegray.authenticode import SECTION_LIMIT, NotSignableError, digest, parse
 from tests.support.chip import (
     CERTIFICATE_ENTRY_AT,
     CHECKSUM_AT,
@@ -110,3 +110,40 @@ def test_broken_images_are_refused_or_read_but_never_more(
     except NotSignableError:
         return
     assert len(digest) == hashlib.sha256().digest_size
+
+
+def signed(image: bytes = IMAGE, signature: bytes = b"signature" * 99) -> bytes:
+    return parse(image).signed(signature)
+
+
+def test_an_image_is_known_by_the_same_digest_before_and_after_signing() -> None:
+    """Promise: what a ticket names is the image, whoever signed it how often."""
+    assert digest(IMAGE) == digest(signed()) == parse(IMAGE).digest()
+    assert digest(signed(signature=b"another")) == digest(IMAGE)
+    odd = unsigned_image(b"code" * 128, trailing=b"odd")
+    assert digest(odd) == digest(signed(odd))
+
+
+@pytest.mark.parametrize("position", [2, HEADERS_BYTES, len(IMAGE) - 1])
+def test_every_region_of_a_signed_image_is_covered(position: int) -> None:
+    assert digest(changed(position, signed())) != digest(IMAGE)
+
+
+def test_nothing_hides_beside_the_signatures() -> None:
+    """Promise: bytes that the firmware would not hash, or others than we, are refused."""
+    image = signed()
+    start, size = struct.unpack_from("<II", image, CERTIFICATE_ENTRY_AT)
+    for entry in (
+        (start - 8, size + 8), (start, size - 8), (start, size + 8), (start + 8, size - 8),
+        (0, size), (start, 0), (start + 1, size - 1), (2**32 - 8, 16),
+    ):  # fmt: skip
+        other = bytearray(image)
+        struct.pack_into("<II", other, CERTIFICATE_ENTRY_AT, *entry)
+        try:
+            found = digest(bytes(other))
+        except NotSignableError:
+            continue
+        assert found != digest(IMAGE), entry
+    for other_image in (image + b"12345678", image[:-8]):
+        with pytest.raises(NotSignableError, match="at its end"):
+            digest(other_image)

@@ -35,8 +35,6 @@ def main(arguments: list[str] | None = None) -> int:
         state_folder=options.state,
         folder=options.folder,
         run=options.run,
-        firmware=options.firmware,
-        template=options.vars_template,
         vault_program=options.vaultd,
         ssd_program=options.ssdd,
     )
@@ -115,8 +113,6 @@ def _confine(place: Place, *, host_state: Path | None) -> None:
         ours,
         place.vault_program,
         place.ssd_program,
-        place.firmware,
-        place.template,
     )
     write = (
         place.state_folder,
@@ -136,7 +132,7 @@ def _confine(place: Place, *, host_state: Path | None) -> None:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m spacegray.chip", description=__doc__)
     parser.add_argument("--name", required=True)
-    for option in ("--state", "--folder", "--run", "--firmware", "--vars-template"):
+    for option in ("--state", "--folder", "--run"):
         parser.add_argument(option, required=True, type=Path)
     for program in ("--vaultd", "--ssdd"):
         parser.add_argument(program, required=True, type=Path)

@@ -10,9 +10,9 @@ from typing import Final
 
 from spacegray.chip import messages
 from spacegray.chip.core import Core, Handler, Reply
-from spacegray.chip.messages import Mode, With
+from spacegray.chip.messages import Claimed, Mode
 from spacegray.chip.refusal import ChipRefusalError
-from spacegray.chip.vault import Status, VaultRefusalError
+from spacegray.chip.vault import Status, Vault, VaultRefusalError
 
 _COUNTED: Final = ("wrong", "wait", "disabled")
 _UNITS: Final = ((3600, "hour"), (60, "minute"), (1, "second"))
@@ -20,6 +20,7 @@ _NAMES: Final = {
     "password": "password",
     "recovery": "password in recovery mode",
     "recovery_key": "recovery key",
+    "firmware_password": "firmware password",
 }
 
 
@@ -34,6 +35,7 @@ class Access:
             messages.SetPassword: self._set_password,
             messages.ChangePassword: self._change_password,
             messages.RemovePassword: self._remove_password,
+            messages.SetFirmwarePassword: self._set_firmware_password,
             messages.MakeRecoveryKey: self._make_recovery_key,
             messages.AuthoriseRollback: self._authorise_rollback,
             messages.ExportRecovery: self._export_recovery,
@@ -53,8 +55,12 @@ class Access:
         return Reply()
 
     def _unlock(self, request: messages.Unlock, descriptors: list[int]) -> Reply:
-        with self._counted(request.with_, request.mode):
-            self._core.vault.unlock(request.with_, request.mode, descriptors[0])
+        vault = self._core.vault
+        with counted(vault, request.with_, request.mode):
+            if request.with_ == "firmware_password":
+                vault.check_firmware_password(descriptors[0])
+            else:
+                vault.unlock(request.with_, request.mode, descriptors[0])
         return Reply()
 
     def _set_password(self, _: messages.SetPassword, descriptors: list[int]) -> Reply:
@@ -69,52 +75,60 @@ class Access:
         return Reply()
 
     def _change_password(self, request: messages.ChangePassword, descriptors: list[int]) -> Reply:
-        with self._counted(request.with_, request.mode):
+        with counted(self._core.vault, request.with_, request.mode):
             self._core.vault.change_password(request.with_, request.mode, *descriptors)
         return Reply()
 
     def _remove_password(self, request: messages.RemovePassword, descriptors: list[int]) -> Reply:
-        with self._counted(request.with_, request.mode):
+        with counted(self._core.vault, request.with_, request.mode):
             self._core.vault.remove_password(request.with_, request.mode, descriptors[0])
+        return Reply()
+
+    def _set_firmware_password(
+        self, _: messages.SetFirmwarePassword, descriptors: list[int]
+    ) -> Reply:
+        with counted(self._core.vault, "password", "recovery"):
+            self._core.vault.set_firmware_password(descriptors[0])
         return Reply()
 
     def _make_recovery_key(
         self, request: messages.MakeRecoveryKey, descriptors: list[int]
     ) -> Reply:
-        with self._counted(request.with_, request.mode):
+        with counted(self._core.vault, request.with_, request.mode):
             self._core.vault.make_recovery_key(request.with_, request.mode, descriptors)
         return Reply()
 
     def _authorise_rollback(
         self, request: messages.AuthoriseRollback, descriptors: list[int]
     ) -> Reply:
-        with self._counted(request.with_, request.mode):
+        with counted(self._core.vault, request.with_, request.mode):
             self._core.vault.authorise_rollback(request.with_, request.mode, descriptors)
         return Reply()
 
     def _export_recovery(self, _: messages.ExportRecovery, __: list[int]) -> Reply:
         return Reply({"bundle": self._core.vault.export_recovery()})
 
-    @contextlib.contextmanager
-    def _counted(self, with_: With, mode: Mode) -> Iterator[None]:
-        """Say of a refused secret what the vault's counters say."""
-        try:
-            yield
-        except VaultRefusalError as refusal:
-            if refusal.code in _COUNTED:
-                raise explain(refusal, self._core.vault.status(), with_, mode) from None
-            if refusal.code != "unauthorised":
-                raise
-            raise ChipRefusalError(
-                refusal.doing,
-                "its owner has to prove to be one",
-                "give the password or the recovery key",
-                code=refusal.code,
-            ) from None
+
+@contextlib.contextmanager
+def counted(vault: Vault, with_: Claimed, mode: Mode) -> Iterator[None]:
+    """Say of a secret that `vault` refuses what its counters say."""
+    try:
+        yield
+    except VaultRefusalError as refusal:
+        if refusal.code in _COUNTED:
+            raise explain(refusal, vault.status(), with_, mode) from None
+        if refusal.code != "unauthorised":
+            raise
+        raise ChipRefusalError(
+            refusal.doing,
+            "its owner has to prove to be one",
+            "give the password or the recovery key",
+            code=refusal.code,
+        ) from None
 
 
 def explain(
-    refusal: VaultRefusalError, status: Status, with_: With, mode: Mode
+    refusal: VaultRefusalError, status: Status, with_: Claimed, mode: Mode
 ) -> ChipRefusalError:
     """The refusal of a secret in words: what is left, and when the next one is looked at."""
     budget = _budget(with_, mode)
@@ -148,14 +162,16 @@ def duration(seconds: int) -> str:
     return " ".join(words[:2]) or "0 seconds"
 
 
-def _budget(with_: With, mode: Mode) -> str:
-    if with_ == "recovery_key":
+def _budget(with_: Claimed, mode: Mode) -> str:
+    if with_ != "password":
         return with_
     return "recovery" if mode == "recovery" else "password"
 
 
 def _other_way(status: Status, spent: str) -> str:
     """What an owner may still try whose tries of one kind are spent."""
+    if spent == messages.FIRMWARE_PASSWORD:
+        return "only `restore`, which erases the disk, makes the chip forget it; `start` goes on"
     ways = []
     if status.password and spent != "password" and status.attempts["password"].left:
         ways.append("the password")

@@ -3,23 +3,33 @@
 Trusts the chip, but not that it still runs: everything it says is checked for its form.
 """
 
-import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
+from spacegray.chip.boot_state import Policy
 from spacegray.chip.controller import Opened, Verified
-from spacegray.chip.messages import Front, Mode, Seal, With, decode_map, encode_map
+from spacegray.chip.messages import (
+    DETAIL_LIMIT_CHARACTERS,
+    Claimed,
+    Front,
+    Mode,
+    Seal,
+    With,
+    decode_map,
+    encode_map,
+)
 from spacegray.chip.modules import Module
 from spacegray.chip.refusal import BUSY, ChipRefusalError
 from spacegray.chip.ssd import Health
 from spacegray.errors import SpacegrayError
-from spacegray.links import LinkEvent
+from spacegray.links import LinkEvent, Status, Target
+from spacegray.paths import Slot
 from spacegray.sockets import PeerError, close_all, connect_unix, receive_message, send_message
 
 ANSWER_SECONDS: Final = 180.0
@@ -27,21 +37,46 @@ ANSWER_SECONDS: Final = 180.0
 BUSY_SECONDS: Final = 0.1
 """How soon a chip that has too many messages is asked again."""
 
+_HANDED: Final[dict[Target, tuple[str, ...]]] = {"recovery": ("medium", "port")}
+"""Which descriptors a start has besides firmware and variables, if not the disk."""
 _Kind = TypeVar("_Kind")
 
 
-@dataclass
-class Start:
-    """What one start of the machine needs. Owns its descriptors; a context manager."""
+class _Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reply to `prepare_start` says."""
 
     links: tuple[LinkEvent, ...]
     firmware_version: str
+    policy: Policy
+    slot: Slot
+    trying: bool
+    secure_boot: bool
+
+
+@dataclass(kw_only=True)
+class Start:
+    """What one start of the machine needs. Owns its descriptors; a context manager.
+
+    A descriptor is -1 where this start has none, and after it was closed.
+    """
+
+    links: tuple[LinkEvent, ...]
+    firmware_version: str
+    policy: Policy
+    slot: Slot
+    trying: bool
+    """Whether the system in `slot` is one that has not been up yet."""
+    secure_boot: bool
     firmware: int
     """The verified firmware image: sealed, read only."""
     variables: int
     """The fresh variable store, read and write."""
-    disk: int
-    """A connected vhost-user-blk socket."""
+    disk: int = -1
+    """A connected vhost-user-blk socket; not in recovery."""
+    medium: int = -1
+    """The recovery system: sealed, read only; in recovery alone, as is the port."""
+    port: int = -1
+    """The machine's end of the recovery port, a connected stream socket."""
 
     def __enter__(self) -> Self:
         return self
@@ -51,8 +86,9 @@ class Start:
 
     def close(self) -> None:
         """Close the descriptors; the machine has its own copies."""
-        close_all([each for each in (self.firmware, self.variables, self.disk) if each >= 0])
-        self.firmware = self.variables = self.disk = -1
+        given = (self.firmware, self.variables, self.disk, self.medium, self.port)
+        close_all([each for each in given if each >= 0])
+        self.firmware = self.variables = self.disk = self.medium = self.port = -1
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,13 +135,20 @@ class ChipClient:
         """Hang up; the chip and a disk it serves go on."""
         self._connection.close()
 
-    def birth(self, source: str, seal: Seal = "keyfile", passphrase: int | None = None) -> str:
-        """Make the chip; returns its ECID.
+    def birth(
+        self,
+        *,
+        authority: bytes,
+        vendor: bytes,
+        seal: Seal = "keyfile",
+        passphrase: int | None = None,
+    ) -> str:
+        """Make the chip; returns its ECID. Nothing can be started on it yet.
 
-        `source` says where the firmware image in the workstation's folder came from
-        (`host.OvmfFiles.source`). `passphrase` is wanted for that seal.
+        It believes the signing authority with this ticket key and this certificate (both DER).
+        `passphrase` is wanted for that seal.
         """
-        request = {"op": "birth", "source": source, "seal": seal}
+        request = {"op": "birth", "seal": seal, "authority": authority, "vendor": vendor}
         return self._ecid(request, _given(passphrase))
 
     def adopt_bundle(
@@ -113,23 +156,25 @@ class ChipClient:
         bundle: int,
         recovery_key: int,
         *,
-        source: str,
+        authority: bytes,
+        vendor: bytes,
         seal: Seal = "keyfile",
         passphrase: int | None = None,
     ) -> str:
-        """Make the chip as one that takes over the disk of a bundle; returns its ECID.
+        """Make the chip as one that takes over the disk of a bundle; otherwise as `birth`.
 
         The disk is to be opened once with `adopt` then.
         """
-        request = {"op": "adopt_bundle", "source": source, "seal": seal}
+        request = {"op": "adopt_bundle", "seal": seal, "authority": authority, "vendor": vendor}
         return self._ecid(request, (bundle, recovery_key, *_given(passphrase)))
 
     def unseal(self, passphrase: int) -> None:
         """Open a chip that `needs` its passphrase."""
         self._ask({"op": "unseal"}, (passphrase,))
 
-    def unlock(self, secret: int, *, with_: With = "password", mode: Mode = "normal") -> None:
-        """Check a secret and have the disk's key with it.
+    def unlock(self, secret: int, *, with_: Claimed = "password", mode: Mode = "normal") -> None:
+        """Check a secret and have the disk's key with it; or the firmware password, which counts
+        as given until the next start.
 
         Refused `wrong`, `wait` or `disabled`, the error says what is left and how long to wait.
         """
@@ -150,6 +195,14 @@ class ChipClient:
     ) -> None:
         """Have no password any more; `proof` is refused as by `unlock`."""
         self._ask({"op": "remove_password", "with": with_, "mode": mode}, (proof,))
+
+    def set_firmware_password(self, new: int) -> None:
+        """Have a firmware password, or another one.
+
+        Refused `not_recovery` unless recovery was started last, and `unauthorised` before its owner
+        proved to be one in it (`unlock` in mode `recovery`).
+        """
+        self._ask({"op": "set_firmware_password"}, (new,))
 
     def make_recovery_key(
         self,
@@ -184,12 +237,9 @@ class ChipClient:
         """Destroy every key to the disk, whatever state it is in; nothing of it is left."""
         return _convert(self._ask({"op": "erase"})[0], Erased)
 
-    def restore(self, source: str | None = None) -> Restored:
-        """Erase, and begin a new life under new boot keys.
-
-        With a `source` the firmware that is in the workstation's folder now is trusted.
-        """
-        request = {"op": "restore"} | ({"source": source} if source is not None else {})
+    def restore(self, *, authority: bytes, vendor: bytes) -> Restored:
+        """Erase, and begin a new life: no system, Full Security, this authority (as at birth)."""
+        request = {"op": "restore", "authority": authority, "vendor": vendor}
         return _convert(self._ask(request)[0], Restored)
 
     def attest(self, nonce: bytes) -> bytes:
@@ -205,23 +255,63 @@ class ChipClient:
         """Who the chip is: docs/chip-protocol.md lists the fields."""
         return self._ask({"op": "show"})[0]
 
-    def sign_image(self, image: int) -> int:
-        """Sign the unsigned EFI image in the file behind the descriptor `image`.
+    def request_ticket(
+        self,
+        kernel: int,
+        recovery: int,
+        *,
+        slot: Slot,
+        product: str,
+        epoch: int,
+        system: bytes,
+    ) -> bytes:
+        """Have the system in `slot` measured; returns the request for a ticket (docs/tickets.md).
 
-        Returns a descriptor, the caller's to close, of the signed image (sealed, read only).
+        `kernel` and `recovery` are descriptors of the signed kernel images of the system and of
+        its recovery system, `system` the root hash of the system volume, `epoch` its security
+        epoch. The rest is measured where it lies in the workstation's folder.
         """
-        _, descriptors = self._ask({"op": "sign_image"}, (image,), expected=1)
-        return descriptors[0]
+        request = {
+            "op": "request_ticket",
+            "slot": slot,
+            "product": product,
+            "epoch": epoch,
+            "system": system,
+        }
+        return _convert(self._ask(request, (kernel, recovery))[0].get("request"), bytes)
 
-    def sign_bytes(self, image: bytes) -> bytes:
-        """The same for an image in memory."""
-        unsigned = os.memfd_create("unsigned-image", os.MFD_CLOEXEC)
-        with open(unsigned, "wb") as file:
-            file.write(image)
-            file.flush()
-            signed = self.sign_image(unsigned)
-        with open(signed, "rb") as file:
-            return file.read()
+    def accept_ticket(
+        self,
+        slot: Slot,
+        ticket: bytes,
+        *,
+        source: str,
+        esp: Mapping[str, int | bytes],
+        tries: int = 0,
+    ) -> None:
+        """Have the system that `ticket` names be that of `slot`, which is not the current one.
+
+        Without `tries` it is current from now on, else it is tried that often first. `source` says
+        where its firmware is from, `esp` where its boot file system lies: number, start_sector,
+        sectors, guid. Refused `ticket`, `other_chip`, `nonce`, `epoch`, `in_use`, `no_ticket`.
+        """
+        request = {
+            "op": "accept_ticket",
+            "slot": slot,
+            "ticket": ticket,
+            "source": source,
+            "esp": dict(esp),
+            "tries": tries,
+        }
+        self._ask(request)
+
+    def came_up(self) -> None:
+        """Note that the main system is up: one that was tried is current from now on."""
+        self._ask({"op": "came_up"})
+
+    def give_up(self) -> None:
+        """Drop the system that is tried; harmless where there is none."""
+        self._ask({"op": "give_up"})
 
     def create_disk(self, size_bytes: int) -> None:
         """Make the disk of `size_bytes`, a multiple of 4096, where there is none."""
@@ -267,19 +357,26 @@ class ChipClient:
         """Close the disk; harmless when it is not open."""
         self._ask({"op": "close_disk"})
 
-    def prepare_start(self, *, strict: bool = False) -> Start:
+    def prepare_start(self, target: Target = "main", *, strict: bool = False) -> Start:
         """Have everything checked, the disk served, and get what the machine needs.
 
         `strict`: every flush of the disk is anchored. For a second start call `close_disk` first.
         """
-        fields, descriptors = self._ask({"op": "prepare_start", "strict": strict}, expected=3)
+        names = ("firmware", "variables", *_HANDED.get(target, ("disk",)))
+        request = {"op": "prepare_start", "target": target, "strict": strict}
+        fields, descriptors = self._ask(request, expected=len(names))
         try:
-            links = _convert(fields.get("links"), tuple[LinkEvent, ...])
-            version = _convert(fields.get("firmware_version"), str)
+            facts = _convert(fields, _Facts)
         except BaseException:
             close_all(descriptors)
             raise
-        return Start(links, version, *descriptors)
+        given: dict[str, Any] = dict(zip(names, descriptors, strict=True))
+        return Start(**msgspec.structs.asdict(facts), **given)
+
+    def report(self, link: str, status: Status, detail: str) -> None:
+        """Tell the chip what was seen of one link of this start after its own."""
+        detail = detail[:DETAIL_LIMIT_CHARACTERS]
+        self._ask({"op": "report", "link": link, "status": status, "detail": detail})
 
     def _ecid(self, request: dict[str, Any], descriptors: Sequence[int] = ()) -> str:
         return _convert(self._ask(request, descriptors)[0].get("ecid"), str)

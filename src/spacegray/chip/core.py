@@ -5,16 +5,20 @@ A chip is `new` while nothing was opened, `sealed` while its vault waits for the
 written for.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from spacegray.chip import manifest
+from spacegray.chip.keeping import Kept
 from spacegray.chip.manifest import Manifest
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.chip.ssd import Ssd
 from spacegray.chip.vault import Identity, Vault
+from spacegray.links import LinkEvent, Target
+from spacegray.paths import Slot, SlotPaths
 
 State = Literal["new", "sealed", "open"]
 
@@ -32,10 +36,40 @@ class Place:
     state_folder: Path
     folder: Path
     run: Path
-    firmware: Path
-    template: Path
     vault_program: Path
     ssd_program: Path
+
+    def slot(self, slot: Slot) -> SlotPaths:
+        """The files of the system in this slot."""
+        return SlotPaths(self.folder / slot)
+
+
+@dataclass
+class Started:
+    """The start of the machine that was prepared last, as far as it was seen."""
+
+    target: Target
+    slot: Slot
+    trying: bool
+    policy: str
+    since: float
+    """Unix seconds."""
+    links: list[LinkEvent]
+
+
+@dataclass
+class Left:
+    """The variable store that the machine was given: what it leaves there is looked at later."""
+
+    descriptor: int
+    kept: Kept
+    """What of the guest's variables was kept before."""
+    shim_ran: bool
+    """Whether the shim's were placed in it."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+        os.close(self.descriptor)
 
 
 @dataclass
@@ -60,6 +94,8 @@ class Core:
         self.state: State = "new"
         self.manifest: Manifest | None = None
         """What is remembered; None while nothing was read, and after the chip was destroyed."""
+        self.started: Started | None = None
+        self.left: Left | None = None
         self._identity: Identity | None = None
 
     @property
@@ -100,6 +136,14 @@ class Core:
         """The chip was destroyed."""
         self._identity = self.manifest = None
         self.state = "new"
+        self.forget_start()
+
+    def forget_start(self) -> None:
+        """Whatever was started is of a life that is over; nothing it left is looked at."""
+        self.started = None
+        left, self.left = self.left, None
+        if left is not None:
+            left.close()
 
     def remember(self, changed: Manifest) -> None:
         """Keep a changed manifest, durably."""

@@ -8,14 +8,18 @@ import msgspec
 from spacegray.chip import messages
 from spacegray.chip.controller import listens
 from spacegray.chip.core import Core, Handler, Reply
+from spacegray.chip.starting import Starting
+from spacegray.chip.vault_words import VaultRefusalError
 from spacegray.sockets import PeerError
 
 
 class Disks:
     """Answers whatever is about the disk alone."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, starting: Starting) -> None:
+        self._core = core
         self._disk = core.disk
+        self._starting = starting
         self.handlers: dict[type, Handler] = {
             messages.CreateDisk: self._create,
             messages.EraseDisk: self._erase,
@@ -26,16 +30,21 @@ class Disks:
         }
 
     def _create(self, request: messages.CreateDisk, _: list[int]) -> Reply:
+        self._starting.release_disk()
         self._disk.create(request.size_bytes)
         return Reply()
 
     def _erase(self, request: messages.EraseDisk, _: list[int]) -> Reply:
+        self._starting.release_disk()
         self._disk.erase(request.size_bytes)
         return Reply()
 
     def _open(self, request: messages.OpenDisk, descriptors: list[int]) -> Reply:
         if descriptors and (request.front is None or not listens(descriptors[0])):
             raise PeerError("a front is served on a listening unix socket")
+        self._starting.release_disk()
+        if request.front == "nbd":
+            self._refuse_without_firmware_password()
         opened = self._disk.open(strict=request.strict, adopt=request.adopt)
         fields = msgspec.to_builtins(opened)
         if request.front is None:
@@ -60,4 +69,14 @@ class Disks:
 
     def _close(self, _: messages.CloseDisk, __: list[int]) -> Reply:
         self._disk.stop()
+        self._starting.machine_off()
         return Reply()
+
+    def _refuse_without_firmware_password(self) -> None:
+        """Who reads or writes the disk from outside gives it first, unless recovery was started
+        last: not without it either.
+        """
+        boot = self._core.vault.boot()
+        given = boot.firmware_password_given or boot.target == "recovery"
+        if boot.firmware_password and not given:
+            raise VaultRefusalError("opening the disk", messages.FIRMWARE_PASSWORD, "")

@@ -5,8 +5,6 @@ manifest was written for; nothing reaches the machine that was not frozen first 
 then; when one of its parts dies it says so once and ends, for half a chip is none.
 """
 
-import gc
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +16,8 @@ from spacegray.chip.life import Life
 from spacegray.chip.part import Part, Watcher
 from spacegray.chip.showing import Showing
 from spacegray.chip.ssd import Ssd
-from spacegray.chip.starting import Starting, read_variables
+from spacegray.chip.starting import Starting
+from spacegray.chip.tickets import Tickets
 from spacegray.chip.tpm import Tpm
 from spacegray.chip.vault import Vault, VaultRefusalError
 from spacegray.chip.vouching import Vouching
@@ -54,17 +53,23 @@ class Firmware:
             place.folder,
             place.run,
             program=place.ssd_program,
-            attach=self._attach,
+            attach=self._vault.attach_ssd,
             watcher=watcher,
             ended=self._part_ended("the disk's controller", "disk"),
         )
         self._core = Core(place, self._vault, self._disk)
         self._handlers: dict[type, Handler] = {}
-        for subject in (Showing, Life, Access, Vouching, Disks, Starting):
-            self._handlers |= subject(self._core).handlers
-        # While the vault opens and whoever started the chip connects.
-        self._reading = threading.Thread(target=_read)
-        self._reading.start()
+        self._starting = Starting(self._core, watcher)
+        for subject in (
+            Showing(self._core),
+            Life(self._core),
+            Access(self._core),
+            Vouching(self._core),
+            Tickets(self._core),
+            Disks(self._core, self._starting),
+            self._starting,
+        ):
+            self._handlers |= subject.handlers
 
     def open(self) -> None:
         """Open a chip that was born; it stays sealed where its passphrase is needed.
@@ -93,16 +98,13 @@ class Firmware:
     def stop(self) -> None:
         """Close the disk and the vault; `failure` says if that went wrong."""
         try:
-            self._disk.stop()
-        except SpacegrayError as error:
-            self.failure = self.failure or error
+            for stop in (self._disk.stop, self._starting.machine_off):
+                try:
+                    stop()
+                except SpacegrayError as error:
+                    self.failure = self.failure or error
         finally:
             self._vault.stop()
-
-    def _attach(self, mode: messages.AttachMode) -> int:
-        # A controller is forked next, which no other thread must be in the way of.
-        self._reading.join()
-        return self._vault.attach_ssd(mode)
 
     def _part_ended(self, name: str, link: str) -> Callable[[Part], None]:
         def ended(part: Part) -> None:
@@ -114,12 +116,3 @@ class Firmware:
             )
 
         return ended
-
-
-def _read() -> None:
-    # Nothing of what is read is garbage, and looking for it would take a sixth of the time.
-    gc.disable()
-    try:
-        read_variables()
-    finally:
-        gc.enable()

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from spacegray import files
 from spacegray.errors import SpacegrayError
+from spacegray.paths import SlotPaths
 
 if TYPE_CHECKING:  # The chip's own process starts sooner without it.
     from spacegray.host import OvmfFiles
 
 IMAGE_LIMIT_BYTES: Final = 64 * 1024**2
-FIRMWARE_NAME: Final = "firmware.fd"
-TEMPLATE_NAME: Final = "variables.fd"
 
 _CHUNK_BYTES: Final = 1024**2
 _FROZEN: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -28,12 +27,13 @@ _FIXED_SIZE: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 def copy_firmware(ovmf: "OvmfFiles", folder: Path) -> tuple[Path, Path]:
-    """Copy the host's firmware and variable template into the workstation's `folder`, durably.
+    """Copy the host's firmware and variable template into a slot's `folder`, durably.
 
     A host that upgrades its package later does not touch what the chip remembers. Returns
     both paths; raises SpacegrayError when that fails.
     """
-    copies = (folder / FIRMWARE_NAME, folder / TEMPLATE_NAME)
+    slot = SlotPaths(folder)
+    copies = (slot.firmware, slot.variables)
     for source, copy in zip((ovmf.code, ovmf.variables), copies, strict=True):
         frozen = freeze(source)
         try:
@@ -67,10 +67,17 @@ class Frozen:
         return descriptor
 
 
-def freeze(source: Path, *, limit_bytes: int = IMAGE_LIMIT_BYTES) -> Frozen:
+def freeze(
+    source: Path,
+    *,
+    limit_bytes: int = IMAGE_LIMIT_BYTES,
+    link: str = "firmware",
+    next_step: str = "put the file back",
+) -> Frozen:
     """Copy the file `source` into memory, seal it, then hash it.
 
-    Raises SpacegrayError (link `firmware`) when it is not there, no file, or too long.
+    Raises SpacegrayError, which names `link` and the `next_step`, when it is not there, no file,
+    or too long.
     """
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -83,10 +90,10 @@ def freeze(source: Path, *, limit_bytes: int = IMAGE_LIMIT_BYTES) -> Frozen:
     except ValueError as error:
         stopped_by = error
     raise SpacegrayError(
-        f"reading the firmware image {source}",
+        f"reading {source}",
         stopped_by,
-        "put the file back, or delete the workstation and create it again",
-        link="firmware",
+        next_step,
+        link=link,
     )
 
 

@@ -5,18 +5,15 @@ import re
 import select
 import subprocess
 import sys
-import sysconfig
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from spacegray import files, process
+from spacegray import files, process, programs
 from spacegray.chip import tpm as tpms
 from spacegray.chip.client import ChipClient
 from spacegray.chip.controller import PROGRAM_NAME
-from spacegray.chip.images import FIRMWARE_NAME, TEMPLATE_NAME
 from spacegray.chip.messages import Seal
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
@@ -47,32 +44,12 @@ def find_vaultd() -> Path:
 
     Raises SpacegrayError when it is nowhere.
     """
-    return _find(VAULT_NAME, VAULT_VARIABLE)
+    return programs.find(VAULT_NAME, VAULT_VARIABLE, link="chip")
 
 
 def find_ssdd() -> Path:
     """The disk controller's program, likewise: SPACEGRAY_SSDD, beside Python, as built."""
-    return _find(PROGRAM_NAME, SSD_VARIABLE)
-
-
-def _find(name: str, variable: str) -> Path:
-    if override := os.environ.get(variable):
-        return Path(override)
-    places = tuple(folder / name for folder in _program_folders())
-    for place in places:
-        if os.access(place, os.X_OK):
-            return place
-    raise SpacegrayError(
-        "looking for the chip's programs",
-        f"no program {name} in {' or '.join(str(place.parent) for place in places)}",
-        "run `./run doctor`, which builds it",
-        link="chip",
-    )
-
-
-def _program_folders() -> Iterator[Path]:
-    yield Path(sysconfig.get_path("scripts"))
-    yield Path(__file__).resolve().parents[3] / ".build" / "silicon" / "release"
+    return programs.find(PROGRAM_NAME, SSD_VARIABLE, link="chip")
 
 
 @dataclass
@@ -167,8 +144,6 @@ def launch(
         f"--state={files.make_private(paths.state_folder)}",
         f"--folder={paths.folder}",
         f"--run={files.make_private(paths.run)}",
-        f"--firmware={paths.folder / FIRMWARE_NAME}",
-        f"--vars-template={paths.folder / TEMPLATE_NAME}",
         f"--vaultd={vaultd or find_vaultd()}",
         f"--ssdd={ssdd or find_ssdd()}",
         f"--tpm={tpm or tpms.place()}",

@@ -1,5 +1,7 @@
 """The chip's life: born, or born to take over another's disk; erased, restored, destroyed.
 
+At its beginning, and with each restore, it learns which signing authority to believe.
+
 Each step is the vault's; the firmware keeps `chip.json` in step with it. Erasing asks for
 nothing and waits for nobody: the disk's controller is killed, the keys go, and what lies in the
 modules stays there as noise.
@@ -12,9 +14,9 @@ from typing import Final
 
 import msgspec
 
-from spacegray.chip import images, manifest, messages
+from spacegray.chip import keeping, manifest, messages
 from spacegray.chip.core import Core, Handler, Reply
-from spacegray.chip.images import Frozen
+from spacegray.chip.messages import Seal
 from spacegray.chip.modules import Module
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.chip.vault import VaultRefusalError
@@ -51,48 +53,32 @@ class Life:
         }
 
     def _birth(self, request: messages.Birth, descriptors: list[int]) -> Reply:
-        """Make the keys, and remember the firmware found now.
-
-        A birth that was cut off before `chip.json` was written is completed.
-        """
+        """Make the keys; a birth that was cut off before `chip.json` was written is completed."""
         core = self._core
         self._refuse_existing()
-        with self._found() as (firmware, template):
-            try:
-                ecid, adopted = core.vault.open(descriptors), core.vault.status().adopting
-            except VaultRefusalError as refusal:
-                if refusal.code != "unborn":
-                    raise
-                ecid, adopted = core.vault.birth(request.seal, descriptors), False
-            made = manifest.make(
-                ecid=ecid,
-                seal=core.vault.status().seal,
-                source=request.source,
-                firmware=firmware,
-                template=template,
-                adopted=adopted,
-            )
-            core.remember(made)
-        core.now_open(made)
-        return Reply({"ecid": made.ecid})
+        try:
+            ecid = core.vault.open(descriptors)
+            if core.vault.identity().vendor != request.vendor:
+                raise self._existing("its birth was begun under another signing authority")
+        except VaultRefusalError as refusal:
+            if refusal.code != "unborn":
+                raise
+            ecid = core.vault.birth(request.seal, request.authority, request.vendor, descriptors)
+        return self._born(ecid, core.vault.status().seal)
 
     def _adopt_bundle(self, request: messages.AdoptBundle, descriptors: list[int]) -> Reply:
-        core = self._core
         self._refuse_existing()
-        with self._found() as (firmware, template):
-            # Nothing cut off is completed here: whose keys those were is not to be seen.
-            with _about_the_bundle():
-                ecid = core.vault.adopt_bundle(request.seal, descriptors)
-            made = manifest.make(
-                ecid=ecid,
-                seal=request.seal,
-                source=request.source,
-                firmware=firmware,
-                template=template,
-                adopted=True,
+        # Nothing cut off is completed here: whose keys those were is not to be seen.
+        with _about_the_bundle():
+            ecid = self._core.vault.adopt_bundle(
+                request.seal, request.authority, request.vendor, descriptors
             )
-            core.remember(made)
-        core.now_open(made)
+        return self._born(ecid, request.seal)
+
+    def _born(self, ecid: int, seal: Seal) -> Reply:
+        made = manifest.make(ecid=ecid, seal=seal)
+        self._core.remember(made)
+        self._core.now_open(made)
         return Reply({"ecid": made.ecid})
 
     def _erase(self, _: messages.Erase, __: list[int]) -> Reply:
@@ -110,17 +96,13 @@ class Life:
 
     def _restore(self, request: messages.Restore, _: list[int]) -> Reply:
         core = self._core
-        changed = manifest.without_signed(core.remembered)
-        if request.source is not None:
-            with self._found() as (firmware, template):
-                changed = manifest.trusting(
-                    changed, source=request.source, firmware=firmware, template=template
-                )
         core.disk.kill()
-        receipt = core.vault.restore()
+        receipt = core.vault.restore(request.authority, request.vendor)
+        core.forget_start()
         core.now_open(core.remembered)
-        core.remember(changed)
-        return Reply({"ecid": changed.ecid, "receipt": receipt})
+        core.remember(manifest.without_systems(core.remembered))
+        keeping.forget(core.place.state_folder)
+        return Reply({"ecid": core.remembered.ecid, "receipt": receipt})
 
     def _destroy(self, _: messages.Destroy, __: list[int]) -> Reply:
         core = self._core
@@ -128,27 +110,20 @@ class Life:
         core.vault.destroy()
         core.now_unborn()
         manifest.remove(core.place.state_folder)
+        keeping.forget(core.place.state_folder)
         return Reply()
 
     def _refuse_existing(self) -> None:
         if self._core.manifest is not None or manifest.exists(self._core.place.state_folder):
-            raise ChipRefusalError(
-                f"making the chip of {self._core.place.name}",
-                "it exists already",
-                "choose another name, or delete that workstation first",
-                code="exists",
-            )
+            raise self._existing("it exists already")
 
-    @contextlib.contextmanager
-    def _found(self) -> Iterator[tuple[Frozen, Frozen]]:
-        """The firmware image and the variable template as they are now, frozen."""
-        place = self._core.place
-        with contextlib.ExitStack() as ours:
-            firmware = images.freeze(place.firmware)
-            ours.callback(firmware.close)
-            template = images.freeze(place.template)
-            ours.callback(template.close)
-            yield firmware, template
+    def _existing(self, stopped_by: str) -> ChipRefusalError:
+        return ChipRefusalError(
+            f"making the chip of {self._core.place.name}",
+            stopped_by,
+            "choose another name, or delete that workstation first",
+            code="exists",
+        )
 
     def _modules(self) -> list[Module]:
         try:

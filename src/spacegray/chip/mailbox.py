@@ -45,10 +45,12 @@ COSTLY: Final = (
     messages.SetPassword,
     messages.ChangePassword,
     messages.RemovePassword,
+    messages.SetFirmwarePassword,
     messages.MakeRecoveryKey,
     messages.AuthoriseRollback,
     messages.Restore,
-    messages.SignImage,
+    messages.RequestTicket,
+    messages.AcceptTicket,
 )
 """Requests that take the vault long, or wear out what it writes to; see `limits`."""
 

@@ -4,11 +4,14 @@ Trusts nobody: a message is taken only if it is one CBOR map of plain values wit
 fields of its operation. No tag is decoded, nothing nests deeper than `DEPTH_LIMIT`.
 """
 
+import io
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import cbor2
 import msgspec
 
+from spacegray.links import Status, Target
+from spacegray.paths import Slot
 from spacegray.sockets import PeerError
 
 DEPTH_LIMIT: Final = 4
@@ -19,6 +22,14 @@ DISK_LIMIT_BLOCKS: Final = DISK_LIMIT_BYTES // DISK_BLOCK_BYTES
 NONCE_LEAST_BYTES: Final = 8
 NONCE_LIMIT_BYTES: Final = 64
 SOURCE_LIMIT_CHARACTERS: Final = 200
+DETAIL_LIMIT_CHARACTERS: Final = 500
+TRIES_LIMIT: Final = 8
+AUTHORITY_BYTES: Final = 91
+"""A SubjectPublicKeyInfo of a P-256 key has this size."""
+VENDOR_LIMIT_BYTES: Final = 2048
+TICKET_LIMIT_BYTES: Final = 2048
+DIGEST_BYTES: Final = 32
+GUID_BYTES: Final = 16
 
 Front = Literal["nbd", "vhost-user-blk"]
 """What a served disk looks like to its user: restoring speaks NBD, the machine vhost-user."""
@@ -26,6 +37,9 @@ Seal = Literal["keyfile", "passphrase", "tpm2"]
 """What keeps the vault's store closed while the chip is off."""
 With = Literal["password", "recovery_key"]
 """What a secret claims to be."""
+Claimed = With | Literal["firmware_password"]
+"""The same where the firmware password is asked for, too."""
+FIRMWARE_PASSWORD: Final = "firmware_password"
 Mode = Literal["normal", "recovery"]
 """From where a password is given: at power-on or in recovery; each has tries of its own."""
 AttachMode = Literal["open", "format", "adopt"]
@@ -36,6 +50,16 @@ Size = Annotated[
     msgspec.Meta(ge=DISK_LEAST_BYTES, le=DISK_LIMIT_BYTES, multiple_of=DISK_BLOCK_BYTES),
 ]
 Source = Annotated[str, msgspec.Meta(min_length=1, max_length=SOURCE_LIMIT_CHARACTERS)]
+Product = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9-]{1,32}\Z")]
+Detail = Annotated[str, msgspec.Meta(max_length=DETAIL_LIMIT_CHARACTERS)]
+Authority = Annotated[bytes, msgspec.Meta(min_length=AUTHORITY_BYTES, max_length=AUTHORITY_BYTES)]
+"""The key that signs tickets, SubjectPublicKeyInfo in DER."""
+Vendor = Annotated[bytes, msgspec.Meta(min_length=1, max_length=VENDOR_LIMIT_BYTES)]
+"""The certificate of the key that signs images, in DER."""
+Ticket = Annotated[bytes, msgspec.Meta(min_length=1, max_length=TICKET_LIMIT_BYTES)]
+Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+Guid = Annotated[bytes, msgspec.Meta(min_length=GUID_BYTES, max_length=GUID_BYTES)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_LEAST_BYTES, max_length=NONCE_LIMIT_BYTES)]
 
 _TAGS: Final = (*range(6), 25, *range(28, 38), 100, 256, *range(258, 262), 1004, 43000, 55799)
@@ -55,28 +79,39 @@ class _Proven(_Request):
     mode: Mode = "normal"
 
 
+class _Signed(_Request):
+    """A request that begins a life, in which this authority alone is believed."""
+
+    authority: Authority
+    vendor: Vendor
+
+
+class Esp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a slot's boot file system lies: in sectors of 512 bytes, its GUID as on the disk."""
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=128)]
+    start_sector: Count
+    sectors: Count
+    guid: Guid
+
+
 class Show(_Request, tag="show"):
     """Who is this chip, and how is it."""
 
 
-class Birth(_Request, tag="birth"):
-    """Make the chip; it trusts the firmware found now, which is from `source`.
+class Birth(_Signed, tag="birth"):
+    """Make the chip. Descriptor: the passphrase, if that is the seal."""
 
-    Descriptor: the passphrase, if that is the seal.
-    """
-
-    source: Source
     seal: Seal
     descriptors: ClassVar = (0, 1)
 
 
-class AdoptBundle(_Request, tag="adopt_bundle"):
+class AdoptBundle(_Signed, tag="adopt_bundle"):
     """Make the chip, and have it take over the disk of another that left a bundle.
 
     Descriptors: the bundle, the recovery key, the passphrase if that is the seal.
     """
 
-    source: Source
     seal: Seal
     descriptors: ClassVar = (2, 3)
 
@@ -87,9 +122,11 @@ class Unseal(_Request, tag="unseal"):
     descriptors: ClassVar = (1,)
 
 
-class Unlock(_Proven, tag="unlock"):
-    """Check a secret, and have the disk's key with it. Descriptor: the secret."""
+class Unlock(_Request, tag="unlock"):
+    """Check a secret, and have what it opens. Descriptor: the secret."""
 
+    with_: Claimed = msgspec.field(name="with", default="password")
+    mode: Mode = "normal"
     descriptors: ClassVar = (1,)
 
 
@@ -107,6 +144,12 @@ class ChangePassword(_Proven, tag="change_password"):
 
 class RemovePassword(_Proven, tag="remove_password"):
     """Have no password any more. Descriptor: the proof."""
+
+    descriptors: ClassVar = (1,)
+
+
+class SetFirmwarePassword(_Request, tag="set_firmware_password"):
+    """Have a firmware password, or another one. Descriptor: the new one."""
 
     descriptors: ClassVar = (1,)
 
@@ -133,13 +176,8 @@ class Erase(_Request, tag="erase"):
     """Destroy every key to the disk, at once, whatever state it is in."""
 
 
-class Restore(_Request, tag="restore"):
-    """Erase, and begin a new life under new boot keys.
-
-    With a `source` the firmware found now is trusted from then on.
-    """
-
-    source: Source | None = None
+class Restore(_Signed, tag="restore"):
+    """Erase, and begin a new life: no system, the strictest policy, perhaps another authority."""
 
 
 class Attest(_Request, tag="attest"):
@@ -156,10 +194,35 @@ class Destroy(_Request, tag="destroy"):
     """Destroy the chip, opened or not."""
 
 
-class SignImage(_Request, tag="sign_image"):
-    """Sign the unsigned PE image whose descriptor comes with the message."""
+class RequestTicket(_Request, tag="request_ticket"):
+    """Measure the system that lies in `slot` and ask for a ticket for it.
 
-    descriptors: ClassVar = (1,)
+    Descriptors: its signed kernel image, the signed kernel image of its recovery system.
+    """
+
+    slot: Slot
+    product: Product
+    epoch: Count
+    system: Digest
+    descriptors: ClassVar = (2,)
+
+
+class AcceptTicket(_Request, tag="accept_ticket"):
+    """Take the answer: the system in `slot` is current, or with `tries` it is tried so often."""
+
+    slot: Slot
+    ticket: Ticket
+    source: Source
+    esp: Esp
+    tries: Annotated[int, msgspec.Meta(ge=0, le=TRIES_LIMIT)] = 0
+
+
+class CameUp(_Request, tag="came_up"):
+    """The system that was started is up."""
+
+
+class GiveUp(_Request, tag="give_up"):
+    """The system that is tried does not come up."""
 
 
 class CreateDisk(_Request, tag="create_disk"):
@@ -205,7 +268,16 @@ class CloseDisk(_Request, tag="close_disk"):
 class PrepareStart(_Request, tag="prepare_start"):
     """Check everything and hand over what the machine needs to start."""
 
+    target: Target = "main"
     strict: bool = False
+
+
+class Report(_Request, tag="report"):
+    """What was seen of one link of this start after the chip's own."""
+
+    link: Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{1,16}\Z")]
+    status: Status
+    detail: Detail
 
 
 Request = (
@@ -217,6 +289,7 @@ Request = (
     | SetPassword
     | ChangePassword
     | RemovePassword
+    | SetFirmwarePassword
     | MakeRecoveryKey
     | AuthoriseRollback
     | Erase
@@ -224,7 +297,10 @@ Request = (
     | Attest
     | ExportRecovery
     | Destroy
-    | SignImage
+    | RequestTicket
+    | AcceptTicket
+    | CameUp
+    | GiveUp
     | CreateDisk
     | EraseDisk
     | OpenDisk
@@ -232,6 +308,7 @@ Request = (
     | VerifyDisk
     | CloseDisk
     | PrepareStart
+    | Report
 )
 
 OPERATIONS: Final[dict[str, type[_Request]]] = {
@@ -241,20 +318,23 @@ OPERATIONS: Final[dict[str, type[_Request]]] = {
 
 
 def decode_map(payload: bytes) -> dict[str, Any]:
-    """The CBOR map in `payload`; raises PeerError for everything else."""
+    """The one CBOR map that `payload` is; raises PeerError for everything else."""
+    content = io.BytesIO(payload)
     try:
-        value = cbor2.loads(
-            payload,
+        value = cbor2.CBORDecoder(
+            content,
             max_depth=DEPTH_LIMIT,
             allow_indefinite=False,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
             semantic_decoders=_NO_TAGS,
             tag_hook=_refuse_tag,
-        )
+        ).decode()
     except (cbor2.CBORError, ValueError, RecursionError, MemoryError):
         raise PeerError("not one CBOR map of plain values") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise PeerError("not one CBOR map of plain values")
+    if content.tell() != len(payload):
         raise PeerError("not one CBOR map of plain values")
     return value
 

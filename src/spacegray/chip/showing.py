@@ -7,10 +7,13 @@ from typing import Any, Final
 import msgspec
 
 from spacegray import __version__
-from spacegray.chip.core import Core, Handler, Reply
+from spacegray.chip.boot_state import Boot, Entry
+from spacegray.chip.core import Core, Handler, Reply, Started
+from spacegray.chip.manifest import Manifest, System
 from spacegray.chip.messages import Show
 from spacegray.chip.promises import promises
 from spacegray.chip.vault import Status
+from spacegray.paths import SLOTS
 
 _PEM_COLUMNS = 64
 _UNKNOWN: Final = (
@@ -19,11 +22,22 @@ _UNKNOWN: Final = (
     "password",
     "recovery_key",
     "rollbacks",
-    "policy",
     "put_back",
     "adopting",
 )
-"""What only an open vault knows."""
+"""What only an open vault knows of its life …"""
+_UNKNOWN_BOOT: Final = (
+    "policy",
+    "external_boot",
+    "other_systems",
+    "firmware_password",
+    "firmware_password_given",
+    "minimum_epoch",
+    "current",
+    "trying",
+    "boot",
+)
+"""… and of what may start."""
 _SEALED_ROOTS: Final = {"tpm2": "tpm"}
 
 
@@ -37,7 +51,8 @@ class Showing:
     def _show(self, _: Show, __: list[int]) -> Reply:
         core = self._core
         remembered = core.manifest
-        status = core.vault.status() if core.state == "open" else None
+        opened = core.state == "open"
+        status = core.vault.status() if opened else None
         return Reply(
             {
                 "name": core.place.name,
@@ -49,10 +64,9 @@ class Showing:
                 "root": remembered and _SEALED_ROOTS.get(remembered.seal, "software"),
                 "needs": self._needs(status),
                 **_life(status),
+                **_boot(core.vault.boot() if opened else None, remembered, core.started),
                 "holds": promises(remembered.seal) if remembered else [],
                 "version": __version__,
-                "firmware_source": remembered and remembered.source,
-                "firmware_sha256": remembered and remembered.firmware.sha256,
                 "disk": msgspec.to_builtins(core.disk.health()),
             }
         )
@@ -75,11 +89,53 @@ def _life(status: Status | None) -> dict[str, Any]:
         "recovery_key": status.recovery_key,
         "unlocked": status.unlocked,
         "rollbacks": status.rollbacks,
-        "policy": status.policy,
         "put_back": status.put_back,
         "adopting": status.adopting,
         "attempts": msgspec.to_builtins(status.attempts),
     }
+
+
+def _boot(
+    boot: Boot | None, remembered: Manifest | None, started: Started | None
+) -> dict[str, Any]:
+    """What may start, and what was started."""
+    if boot is None or remembered is None:
+        unknown = dict.fromkeys(_UNKNOWN_BOOT)
+        return {**unknown, "slots": {}, "firmware_source": None, "firmware_sha256": None}
+    slots = {slot: _system(boot.slots[slot], remembered.slots.get(slot)) for slot in SLOTS}
+    current = slots[boot.current] if boot.current else None
+    return {
+        "policy": boot.policy,
+        "external_boot": _switch(boot.external_boot),
+        "other_systems": _switch(boot.other_systems),
+        "firmware_password": boot.firmware_password,
+        "firmware_password_given": boot.firmware_password_given,
+        "minimum_epoch": boot.minimum_epoch,
+        "slots": slots,
+        "current": boot.current,
+        "trying": boot.trying,
+        "boot": started and msgspec.to_builtins(started),
+        "firmware_source": current and current["source"],
+        "firmware_sha256": current and current["firmware"],
+    }
+
+
+def _system(entry: Entry | None, known: System | None) -> dict[str, Any] | None:
+    """The system in one slot: its ticket, and where it came from."""
+    if entry is None:
+        return None
+    components = msgspec.structs.asdict(entry.components)
+    return {
+        "product": entry.product,
+        "epoch": entry.epoch,
+        "issued": entry.issued,
+        "source": known.source if known else "",
+        **{name: digest.hex() for name, digest in components.items()},
+    }
+
+
+def _switch(allowed: bool) -> str:
+    return "allow" if allowed else "deny"
 
 
 def _pem(der: bytes) -> str:

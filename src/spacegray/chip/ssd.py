@@ -149,6 +149,11 @@ class Ssd:
         assert connection is not None
         return connection, opened
 
+    @property
+    def opened(self) -> bool:
+        """Whether it is open, served or not."""
+        return self._controller is not None
+
     def health(self) -> Health:
         """How the disk is, now."""
         controller, status = self._controller, None

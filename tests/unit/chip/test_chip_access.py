@@ -14,7 +14,7 @@ from spacegray.chip.modules import NAMES
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import born, copy, workstation
+from tests.support.chip import believed, born, copy, workstation
 from tests.support.vaultd import secret
 
 SIZE_BYTES = 64 * 1024**2
@@ -114,7 +114,7 @@ def test_wrong_ones_are_counted_and_made_to_wait(client: ChipClient) -> None:
     given(client.unlock, PASSWORD, mode="recovery")
     attempts = client.show()["attempts"]
     assert attempts["recovery"]["failures"] == 0
-    assert set(attempts) == {"password", "recovery", "recovery_key"}
+    assert set(attempts) == {"password", "recovery", "recovery_key", "firmware_password"}
 
 
 def test_a_power_on_does_not_forgive(at: WorkstationPaths) -> None:
@@ -195,7 +195,7 @@ def test_a_bundle_makes_another_chip_take_the_disk_over(
 
         def adopt(text: bytes, path: Path = bundle) -> str:
             with path.open("rb") as file, secret(text) as recovery:
-                return client.adopt_bundle(file.fileno(), recovery, source="host")
+                return client.adopt_bundle(file.fileno(), recovery, **believed())
 
         with pytest.raises(ChipRefusalError, match="typing error"):
             adopt(b"no such key")

@@ -1,6 +1,5 @@
 """The chip's life at its mailbox, with the real vault and the real controller of the disk."""
 
-import json
 import os
 import select
 import socket
@@ -14,12 +13,13 @@ import pytest
 from spacegray.chip import attestation
 from spacegray.chip.client import ChipClient, Erased
 from spacegray.chip.launch import launch
-from spacegray.chip.manifest import SIGNED_LIMIT
 from spacegray.chip.modules import NAMES
 from spacegray.chip.refusal import ChipRefusalError
+from spacegray.chip.starting import LINKS_LIMIT
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import born, copy, unsigned_image, workstation
+from tests.support.authority import another_authority
+from tests.support.chip import believed, born, copy, fill, let_in, workstation
 from tests.support.vaultd import secret
 
 SIZE_BYTES = 64 * 1024**2
@@ -69,10 +69,10 @@ def test_a_new_chip_answers_what_makes_or_ends_one(at: WorkstationPaths) -> None
         assert (shown["attempts"], shown["holds"], shown["life"]) == ({}, [], None)
         for action in (client.check_disk, client.erase, client.export_recovery):
             assert refused(action).code == "state"
-        ecid = client.birth("ovmf of this host")
+        ecid = client.birth(**believed())
         assert client.show()["ecid"] == ecid
         assert (client.show()["state"], client.show()["lives"]) == ("open", 1)
-        assert refused(lambda: client.birth("again")).code == "exists"
+        assert refused(lambda: client.birth(**believed())).code == "exists"
 
 
 def test_a_passphrase_is_needed_at_each_power_on(at: WorkstationPaths) -> None:
@@ -103,7 +103,12 @@ def test_a_birth_that_was_cut_off_is_completed_under_its_passphrase(at: Workstat
     with born(at, seal="passphrase", passphrase=PASSPHRASE) as chip, chip.client() as client:
         ecid = client.show()["ecid"]
     (at.state_folder / "chip.json").unlink()
-    with born(at, seal="passphrase", passphrase=PASSPHRASE) as chip, chip.client() as client:
+    with launch(at, new=True) as chip, chip.client() as client, secret(PASSPHRASE) as given:
+        other = believed(another_authority())
+        error = refused(lambda: client.birth(**other, seal="passphrase", passphrase=given))
+        assert (error.code, client.show()["state"]) == ("exists", "new")
+    completed = born(at, seal="passphrase", passphrase=PASSPHRASE, system=False)
+    with completed as chip, chip.client() as client:
         assert client.show()["ecid"] == ecid
 
 
@@ -196,36 +201,28 @@ def test_erasing_forgets_the_password(client: ChipClient) -> None:
 
 
 def test_a_restored_chip_begins_a_new_life(client: ChipClient, with_disk: WorkstationPaths) -> None:
-    """Promise: the same chip, with nothing of what it kept or signed; a newer firmware if said."""
-    at = with_disk
-    before, image = client.show(), unsigned_image(b"kernel" * 100)
-    client.sign_bytes(image)
-    with client.prepare_start() as start:
-        variables = os.pread(start.variables, 2**20, 0)
-    client.close_disk()
-    newer = at.firmware.read_bytes() + b"newer"
-    at.firmware.write_bytes(newer)
-    assert refused(client.prepare_start).link == "firmware"
-    restored = client.restore("a newer ovmf")
+    """Promise: the same chip, with nothing of what it kept or let in, and another authority."""
+    at, other = with_disk, another_authority()
+    before = client.show()
+    client.prepare_start().close()
+    restored = client.restore(**believed(other))
     after = client.show()
     assert restored.ecid == after["ecid"] == before["ecid"]
     assert after["identity_key"] == before["identity_key"]
-    assert (after["lives"], after["firmware_source"]) == (2, "a newer ovmf")
+    assert (after["lives"], after["slots"], after["boot"]) == (2, {"a": None, "b": None}, None)
+    assert (after["firmware_source"], after["firmware_sha256"]) == (None, None)
     receipt = attestation.verify_receipt(restored.receipt)
     assert receipt.ecid == before["ecid"]
     refused(client.check_disk)
     client.erase_disk(SIZE_BYTES)
+    assert refused(client.prepare_start).code == "no_ticket"
+    assert refused(lambda: let_in(client)).code == "ticket"
+    newer = at.slot("a").firmware.read_bytes() + b"newer"
+    at.slot("a").firmware.write_bytes(newer)
+    let_in(client, authority=other, source="a newer ovmf")
+    assert client.show()["firmware_source"] == "a newer ovmf"
     with client.prepare_start() as start:
         assert os.pread(start.firmware, len(newer) + 1, 0) == newer
-        assert os.pread(start.variables, 2**20, 0) != variables, "the old certificates are trusted"
-    assert boot_images(client) == []
-
-
-def test_restoring_without_a_source_keeps_the_firmware(client: ChipClient) -> None:
-    before = client.show()
-    client.restore()
-    assert client.show()["firmware_sha256"] == before["firmware_sha256"]
-    assert client.show()["firmware_source"] == before["firmware_source"]
 
 
 @pytest.mark.parametrize("new", [False, True])
@@ -248,43 +245,44 @@ def test_destroying_works_while_the_disk_is_served(client: ChipClient) -> None:
     assert ended(connection)
 
 
-def test_a_statement_says_what_the_chip_authorised(client: ChipClient) -> None:
-    """Promise: signed for the asker's nonce; the same chip says the same of its software."""
+def test_a_statement_says_what_may_start_and_what_was_seen(client: ChipClient) -> None:
+    """Promise: signed for the asker's nonce; of the software it says the tickets and the start."""
     shown, nonce = client.show(), b"a nonce of the asker"
-    client.sign_bytes(unsigned_image(b"kernel" * 100))
     key = shown["identity_key"].encode()
-    said = [attestation.verify(client.attest(nonce), key_pem=key, nonce=nonce) for _ in range(2)]
-    assert said[0].key_is_known
-    assert (said[0].ecid, said[0].root, said[0].life) == (shown["ecid"], "software", "in use")
-    software = said[0].authorised_by_firmware
-    assert software == said[1].authorised_by_firmware
-    assert (software["chip_firmware"], software["machine_firmware"]) == (
-        shown["version"], shown["firmware_source"],
-    )  # fmt: skip
-    firmware, template, kernel = software["authorised"]
-    assert firmware["component"] == "firmware image"
-    assert firmware["sha256"].hex() == shown["firmware_sha256"]
-    assert (template["component"], kernel["component"]) == ("variable template", "boot image")
-    assert firmware["since"] <= kernel["since"]
+    said = attestation.verify(client.attest(nonce), key_pem=key, nonce=nonce)
+    assert said.key_is_known
+    assert (said.ecid, said.root, said.life) == (shown["ecid"], "software", "in use")
+    software = said.authorised_by_firmware
+    assert (software["chip_firmware"], software["current"]) == (shown["version"], "a")
+    assert (software["start"], software["trying"]) == (None, False)
+    (system,) = software["systems"].values()
+    components = {name: digest.hex() for name, digest in system.pop("components").items()}
+    assert system | components == shown["slots"]["a"]
+    client.prepare_start().close()
+    client.report("kernel", "failed", "it was refused")
+    start = attestation.verify(client.attest(nonce)).authorised_by_firmware["start"]
+    assert start == {
+        "target": "main",
+        "slot": "a",
+        "trying": False,
+        "policy": "full",
+        "since": int(client.show()["boot"]["since"]),
+        "links": {"chip": "ok", "firmware": "ok", "disk": "ok", "kernel": "failed"},
+    }
 
 
-def boot_images(client: ChipClient) -> list[dict[str, Any]]:
-    """The boot images that a statement names."""
-    said = attestation.verify(client.attest(bytes(8)))
-    authorised: list[dict[str, Any]] = said.authorised_by_firmware["authorised"]
-    return [each for each in authorised if each["component"] == "boot image"]
-
-
-def test_a_statement_has_room_for_all_that_is_remembered(at: WorkstationPaths) -> None:
-    """Promise: after any number of images it names the newest and counts the others."""
-    with born(at, source="\N{SNOWMAN}" * 200) as chip, chip.client() as client:
-        for number in range(SIGNED_LIMIT + 2):
-            client.sign_bytes(unsigned_image(b"kernel %d" % number))
-        said = attestation.verify(client.attest(bytes(64))).authorised_by_firmware
-        assert len(boot_images(client)) == SIGNED_LIMIT
-        assert said["authorised_earlier"] == 2
-    kept = json.loads((at.state_folder / "chip.json").read_text())
-    assert len(kept["signed"]) == SIGNED_LIMIT
+def test_a_statement_has_room_for_all_that_is_remembered(
+    client: ChipClient, with_disk: WorkstationPaths
+) -> None:
+    """Promise: however long the words and many the links, it can be made."""
+    fill(with_disk, "b")
+    let_in(client, "b", source="\N{SNOWMAN}" * 200, tries=1)
+    client.prepare_start().close()
+    for number in range(LINKS_LIMIT + 2):
+        client.report("abcdefghijklmno" + chr(ord("a") + number), "failed", "x" * 500)
+    said = attestation.verify(client.attest(bytes(64))).authorised_by_firmware
+    assert len(said["start"]["links"]) == LINKS_LIMIT
+    assert (said["trying"], said["systems"].keys()) == (True, {"a", "b"})
 
 
 def test_what_is_said_of_the_software_is_deterministic_cbor(client: ChipClient) -> None:

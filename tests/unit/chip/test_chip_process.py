@@ -12,30 +12,27 @@ from typing import Any
 
 import psutil
 import pytest
-from asn1crypto import cms
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from spacegray.authenticode import parse
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess, launch
 from spacegray.chip.modules import NAMES
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import born, unsigned_image, workstation
+from tests.support.chip import SOURCE, believed, born, workstation
 
 SIZE_BYTES = 64 * 1024**2
 NOTICE_SECONDS = 2.0
 """How soon a part's death has to end the chip; far above what it takes (0.05 s), as other
 tests run beside this one."""
-IMAGE = unsigned_image(b"kernel" * 256, trailing=b"symbols")
 
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> WorkstationPaths:
     """A workstation whose chip was born and has a disk."""
     paths = workstation(tmp_path_factory.mktemp("home"))
-    with born(paths, source="ovmf of this host") as chip, chip.client() as client:
+    with born(paths) as chip, chip.client() as client:
         client.create_disk(SIZE_BYTES)
     return paths
 
@@ -72,7 +69,9 @@ def test_show_says_who_it_is(client: ChipClient, at: WorkstationPaths) -> None:
     assert shown["ecid"].startswith("0x")
     assert int(shown["ecid"], 16) > 0
     assert shown["seal"] == "keyfile"
-    assert shown["firmware_sha256"] == hashlib.sha256(at.firmware.read_bytes()).hexdigest()
+    assert (
+        shown["firmware_sha256"] == hashlib.sha256(at.slot("a").firmware.read_bytes()).hexdigest()
+    )
     assert load_pem_public_key(shown["identity_key"].encode()).key_size == 256  # type: ignore[union-attr]
     assert shown["disk"]["state"] == "off"
 
@@ -93,18 +92,18 @@ def test_the_mailbox_is_its_owners_alone(chip: ChipProcess, at: WorkstationPaths
 
 def test_a_chip_is_born_once(at: WorkstationPaths) -> None:
     with launch(at, new=True) as chip, chip.client() as client:
-        error = refused(lambda: client.birth("again"))
+        error = refused(lambda: client.birth(**believed()))
     assert error.code == "exists"
     assert "exists already" in str(error)
 
 
 def test_a_birth_that_was_cut_off_is_completed(tmp_path: Path) -> None:
     paths = workstation(tmp_path)
-    with born(paths, source="first") as chip, chip.client() as client:
+    with born(paths) as chip, chip.client() as client:
         ecid = client.show()["ecid"]
     (paths.state_folder / "chip.json").unlink()
     assert refused(lambda: launch(paths)).code == "unborn"
-    with born(paths, source="second") as chip, chip.client() as client:
+    with born(paths, system=False) as chip, chip.client() as client:
         assert client.show()["ecid"] == ecid
 
 
@@ -114,39 +113,14 @@ def test_two_chips_of_one_workstation_cannot_run(chip: ChipProcess, at: Workstat
         assert client.show()["name"] == at.name
 
 
-def test_a_signed_image_carries_a_signature_over_its_digest(client: ChipClient) -> None:
-    signed = client.sign_bytes(IMAGE)
-    image = parse(IMAGE)
-    start = len(image.content)
-    assert signed[start - 7 : start] == image.content[-7:]
-    info = cms.ContentInfo.load(signed[start + 8 :])
-    content = info["content"]["encap_content_info"]["content"]
-    assert image.digest() in content.contents
-
-
-@pytest.mark.parametrize("image", [b"", b"no image", IMAGE[:100]])
-def test_what_is_no_image_is_not_signed(client: ChipClient, image: bytes) -> None:
-    assert "signing an image" in str(refused(lambda: client.sign_bytes(image)))
-    assert client.show()
-
-
-def test_a_pipe_to_sign_blocks_nobody(client: ChipClient) -> None:
-    read_end, write_end = os.pipe()
-    try:
-        assert "not a regular file" in str(refused(lambda: client.sign_image(read_end)))
-    finally:
-        os.close(read_end)
-        os.close(write_end)
-
-
 def test_a_start_gets_what_was_checked(client: ChipClient, at: WorkstationPaths) -> None:
     with client.prepare_start() as start:
         assert [(each.link, each.status) for each in start.links] == [
             ("chip", "ok"), ("firmware", "ok"), ("disk", "ok"),
         ]  # fmt: skip
         with open(os.dup(start.firmware), "rb") as file:
-            assert file.read() == at.firmware.read_bytes()
-        assert start.firmware_version == "ovmf of this host"
+            assert file.read() == at.slot("a").firmware.read_bytes()
+        assert start.firmware_version == SOURCE
         assert client.disk_health().front == "vhost-user-blk"
         assert refused(client.prepare_start).link == "disk"
     client.close_disk()
@@ -170,7 +144,7 @@ def test_each_start_has_fresh_variables(client: ChipClient) -> None:
 def test_a_changed_byte_breaks_the_link_firmware(
     client: ChipClient, at: WorkstationPaths, name: str
 ) -> None:
-    path = at.folder / name
+    path = at.slot("a").folder / name
     original = path.read_bytes()
     changed = bytearray(original)
     changed[len(changed) // 2] ^= 1

@@ -1,44 +1,41 @@
-"""The manifest: what the chip remembers, and what it says when that does not fit."""
+"""The manifest: what the chip remembers beside its keys."""
 
 from pathlib import Path
 
 import pytest
 
-from spacegray.chip import images, manifest
+from spacegray.chip import manifest
+from spacegray.chip.messages import Esp
 from spacegray.chip.refusal import ChipRefusalError
-from spacegray.errors import SpacegrayError
+
+ESP = Esp(number=5, start_sector=2048, sectors=1048576, guid=bytes(range(16)))
 
 
-def made(firmware: bytes = b"firmware") -> manifest.Manifest:
-    image, template = (images.freeze_bytes(each, "image") for each in (firmware, b"template"))
-    try:
-        return manifest.make(
-            ecid=0xABC, seal="keyfile", source="ovmf 1", firmware=image, template=template
-        )
-    finally:
-        image.close()
-        template.close()
+def made() -> manifest.Manifest:
+    return manifest.make(ecid=0xABC, seal="keyfile")
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    kept = manifest.with_signed(made(), "ab" * 32)
+    kept = manifest.with_system(made(), "b", source="ovmf 1", esp=ESP)
     manifest.write(tmp_path, kept)
     assert manifest.read(tmp_path) == kept
-    assert (kept.ecid, kept.seal, kept.source) == ("0x0000000000000abc", "keyfile", "ovmf 1")
+    assert (kept.ecid, kept.seal) == ("0x0000000000000abc", "keyfile")
+    assert (kept.slots["b"].source, kept.slots["b"].esp) == ("ovmf 1", ESP)
 
 
-def test_the_newest_signed_images_are_known_and_the_older_counted() -> None:
-    """Promise: what the chip authorised is listed, or at least counted."""
-    kept = made()
-    digests = [f"{number:064x}" for number in range(manifest.SIGNED_LIMIT + 3)]
-    for sha256 in digests:
-        kept = manifest.with_signed(kept, sha256)
-        assert manifest.with_signed(kept, sha256) == kept
-    assert [each.sha256 for each in kept.signed] == digests[3:]
-    assert kept.signed_earlier == 3
-    forgotten = manifest.without_signed(kept)
-    assert (forgotten.signed, forgotten.signed_earlier) == ((), 0)
-    assert forgotten.ecid == kept.ecid
+def test_each_slot_has_its_own_system() -> None:
+    kept = manifest.with_system(made(), "a", source="ovmf 1", esp=ESP)
+    both = manifest.with_system(kept, "b", source="ovmf 2", esp=ESP)
+    again = manifest.with_system(both, "a", source="ovmf 3", esp=ESP)
+    assert {slot: each.source for slot, each in again.slots.items()} == {
+        "a": "ovmf 3", "b": "ovmf 2",
+    }  # fmt: skip
+    assert kept.slots.keys() == {"a"}
+    assert manifest.without_systems(again) == made_like(again)
+
+
+def made_like(other: manifest.Manifest) -> manifest.Manifest:
+    return manifest.Manifest(ecid=other.ecid, born=other.born, seal=other.seal)
 
 
 def test_a_destroyed_chip_is_forgotten(tmp_path: Path) -> None:
@@ -48,7 +45,9 @@ def test_a_destroyed_chip_is_forgotten(tmp_path: Path) -> None:
     assert not manifest.exists(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff" * 100, b'{"format": 1}'])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{}", b"\xff" * 100, b'{"format": 1}', b'{"format": 2}']
+)
 def test_a_missing_or_damaged_manifest_is_one_clear_error(
     tmp_path: Path, content: bytes | None
 ) -> None:
@@ -58,17 +57,3 @@ def test_a_missing_or_damaged_manifest_is_one_clear_error(
         manifest.read(tmp_path)
     assert caught.value.link == "chip"
     assert caught.value.code == ("unborn" if content is None else "corrupt")
-
-
-def test_another_image_is_refused_naming_both_digests_and_the_original() -> None:
-    """Promise: a changed firmware file breaks the link `firmware`, and says what to do."""
-    other = images.freeze_bytes(b"Firmware", "image")
-    try:
-        with pytest.raises(SpacegrayError) as caught:
-            manifest.check(made().firmware, other, Path("/w/firmware.fd"), "ovmf 1")
-    finally:
-        other.close()
-    text = str(caught.value)
-    assert caught.value.link == "firmware"
-    for part in (made().firmware.sha256[:16], other.sha256[:16], "ovmf 1", "/w/firmware.fd"):
-        assert part in text

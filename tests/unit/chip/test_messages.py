@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spacegray import authenticode, sockets
-from spacegray.chip import limits, mailbox, manifest, messages
+from spacegray.chip import keeping, limits, mailbox, messages, starting
 from spacegray.chip.firmware import ANSWERED
 from spacegray.sockets import PeerError
 
@@ -24,8 +24,34 @@ PLAIN = st.recursive(
     max_leaves=20,
 )
 
+PINS = {"authority": bytes(91), "vendor": bytes(2048)}
+ESP = {"number": 1, "start_sector": 2048, "sectors": 1048576, "guid": bytes(16)}
+ASKED = {
+    "op": "request_ticket", "slot": "a", "product": "tiny", "epoch": 0, "system": bytes(32),
+}  # fmt: skip
+ANSWERED_WITH = {
+    "op": "accept_ticket", "slot": "a", "ticket": bytes(2048), "source": "ovmf", "esp": ESP,
+}  # fmt: skip
+
 VALUES = st.sampled_from(
-    ["password", "recovery_key", "normal", "recovery", "keyfile", "nbd", 16 * 1024**2, bytes(8)]
+    [
+        "password",
+        "recovery_key",
+        "normal",
+        "recovery",
+        "keyfile",
+        "nbd",
+        16 * 1024**2,
+        bytes(8),
+        bytes(32),
+        bytes(91),
+        "a",
+        "tiny",
+        "main",
+        "ok",
+        ESP,
+        1,
+    ]
 )
 
 
@@ -33,25 +59,31 @@ VALUES = st.sampled_from(
     ("fields", "kind"),
     [
         ({"op": "show"}, messages.Show),
-        ({"op": "birth", "source": "ovmf", "seal": "keyfile"}, messages.Birth),
-        ({"op": "birth", "source": "x" * 200, "seal": "passphrase"}, messages.Birth),
-        ({"op": "adopt_bundle", "source": "ovmf", "seal": "tpm2"}, messages.AdoptBundle),
+        ({"op": "birth", "seal": "keyfile", **PINS}, messages.Birth),
+        ({"op": "birth", "seal": "passphrase", **PINS, "vendor": b"x"}, messages.Birth),
+        ({"op": "adopt_bundle", "seal": "tpm2", **PINS}, messages.AdoptBundle),
         ({"op": "unseal"}, messages.Unseal),
         ({"op": "unlock"}, messages.Unlock),
         ({"op": "unlock", "with": "recovery_key", "mode": "normal"}, messages.Unlock),
+        ({"op": "unlock", "with": "firmware_password"}, messages.Unlock),
         ({"op": "set_password"}, messages.SetPassword),
         ({"op": "change_password", "mode": "recovery"}, messages.ChangePassword),
         ({"op": "remove_password", "with": "password"}, messages.RemovePassword),
+        ({"op": "set_firmware_password"}, messages.SetFirmwarePassword),
         ({"op": "make_recovery_key"}, messages.MakeRecoveryKey),
         ({"op": "authorise_rollback", "with": "recovery_key"}, messages.AuthoriseRollback),
         ({"op": "erase"}, messages.Erase),
-        ({"op": "restore"}, messages.Restore),
-        ({"op": "restore", "source": "a newer ovmf"}, messages.Restore),
+        ({"op": "restore", **PINS}, messages.Restore),
         ({"op": "attest", "nonce": bytes(8)}, messages.Attest),
         ({"op": "attest", "nonce": bytes(64)}, messages.Attest),
         ({"op": "export_recovery"}, messages.ExportRecovery),
         ({"op": "destroy"}, messages.Destroy),
-        ({"op": "sign_image"}, messages.SignImage),
+        (ASKED, messages.RequestTicket),
+        (ASKED | {"slot": "b", "epoch": 2**63 - 1, "product": "x" * 32}, messages.RequestTicket),
+        (ANSWERED_WITH, messages.AcceptTicket),
+        (ANSWERED_WITH | {"tries": 8, "source": "x" * 200}, messages.AcceptTicket),
+        ({"op": "came_up"}, messages.CameUp),
+        ({"op": "give_up"}, messages.GiveUp),
         ({"op": "create_disk", "size_bytes": 10**12}, messages.CreateDisk),
         ({"op": "erase_disk", "size_bytes": 16 * 1024**2}, messages.EraseDisk),
         ({"op": "open_disk"}, messages.OpenDisk),
@@ -61,6 +93,8 @@ VALUES = st.sampled_from(
         ({"op": "disk_health"}, messages.DiskHealth),
         ({"op": "close_disk"}, messages.CloseDisk),
         ({"op": "prepare_start"}, messages.PrepareStart),
+        ({"op": "prepare_start", "target": "recovery", "strict": True}, messages.PrepareStart),
+        ({"op": "report", "link": "kernel", "status": "ok", "detail": ""}, messages.Report),
     ],
 )
 def test_each_operation_is_understood(fields: dict[str, Any], kind: type) -> None:
@@ -75,16 +109,45 @@ def test_each_operation_is_understood(fields: dict[str, Any], kind: type) -> Non
         {"op": ["show"]},
         {"op": "show", "force": True},
         {"op": "birth"},
-        {"op": "birth", "source": "ovmf", "seal": "none"},
-        {"op": "birth", "source": "", "seal": "keyfile"},
-        {"op": "birth", "source": "x" * 201, "seal": "keyfile"},
-        {"op": "birth", "source": "ovmf", "seal": "keyfile", "passphrase": "secret"},
+        {"op": "birth", "seal": "keyfile"},
+        {"op": "birth", "seal": "none", **PINS},
+        {"op": "birth", "seal": "keyfile", **PINS, "authority": bytes(90)},
+        {"op": "birth", "seal": "keyfile", **PINS, "authority": "x" * 91},
+        {"op": "birth", "seal": "keyfile", **PINS, "vendor": b""},
+        {"op": "birth", "seal": "keyfile", **PINS, "vendor": bytes(2049)},
+        {"op": "birth", "seal": "keyfile", "passphrase": "secret", **PINS},
         {"op": "unseal", "passphrase": "secret"},
         {"op": "unlock", "with": "finger"},
+        {"op": "change_password", "with": "firmware_password"},
         {"op": "unlock", "with_": "password"},
         {"op": "unlock", "mode": None},
         {"op": "unlock", "password": "secret"},
-        {"op": "restore", "source": 7},
+        {"op": "restore"},
+        {"op": "restore", "source": "ovmf", **PINS},
+        ASKED | {"slot": "c"},
+        ASKED | {"product": ""},
+        ASKED | {"product": "x" * 33},
+        ASKED | {"product": "Tiny"},
+        ASKED | {"product": "tiny\n"},
+        ASKED | {"epoch": -1},
+        ASKED | {"epoch": 2**63},
+        ASKED | {"system": bytes(31)},
+        ASKED | {"firmware": bytes(32)},
+        ANSWERED_WITH | {"ticket": b""},
+        ANSWERED_WITH | {"ticket": bytes(2049)},
+        ANSWERED_WITH | {"tries": 9},
+        ANSWERED_WITH | {"tries": -1},
+        ANSWERED_WITH | {"source": ""},
+        ANSWERED_WITH | {"source": "x" * 201},
+        ANSWERED_WITH | {"esp": ESP | {"number": 0}},
+        ANSWERED_WITH | {"esp": ESP | {"guid": bytes(15)}},
+        ANSWERED_WITH | {"esp": ESP | {"more": 1}},
+        ANSWERED_WITH | {"esp": {}},
+        {"op": "prepare_start", "target": "network"},
+        {"op": "report", "link": "", "status": "ok", "detail": ""},
+        {"op": "report", "link": "kernel\n", "status": "ok", "detail": ""},
+        {"op": "report", "link": "kernel", "status": "maybe", "detail": ""},
+        {"op": "report", "link": "kernel", "status": "ok", "detail": "x" * 501},
         {"op": "attest"},
         {"op": "attest", "nonce": bytes(7)},
         {"op": "attest", "nonce": bytes(65)},
@@ -121,6 +184,8 @@ def test_wrong_fields_are_refused_without_a_hint(fields: dict[str, Any]) -> None
     [
         b"",
         b"\xa0\x00",
+        cbor2.dumps({"op": "show"}) + b"\x00",
+        cbor2.dumps({"op": "show"}) * 2,
         cbor2.dumps("show"),
         cbor2.dumps(["op", "show"]),
         cbor2.dumps({1: "op"}),
@@ -197,7 +262,13 @@ def test_document_states_the_limits() -> None:
     assert f"at most {messages.DEPTH_LIMIT} levels" in DOCUMENT
     assert f"`nonce`: {messages.NONCE_LEAST_BYTES} to {messages.NONCE_LIMIT_BYTES} " in DOCUMENT
     assert f"1 to {messages.SOURCE_LIMIT_CHARACTERS} characters" in DOCUMENT
-    assert f"newest {manifest.SIGNED_LIMIT} images" in DOCUMENT
+    assert f"`detail`: up to {messages.DETAIL_LIMIT_CHARACTERS} characters" in DOCUMENT
+    assert f"`authority`: {messages.AUTHORITY_BYTES} bytes" in DOCUMENT
+    assert f"`vendor`: 1 to {messages.VENDOR_LIMIT_BYTES} bytes" in DOCUMENT
+    assert f"`ticket`: 1 to {messages.TICKET_LIMIT_BYTES} bytes" in DOCUMENT
+    assert f"`tries` (0): 0 to {messages.TRIES_LIMIT}" in DOCUMENT
+    assert f"of one start {starting.LINKS_LIMIT} links" in DOCUMENT
+    assert f"no more than {keeping.SIZE_LIMIT_BYTES} bytes" in DOCUMENT
     assert f"at most {authenticode.IMAGE_LIMIT_BYTES // 1024**2} MiB" in DOCUMENT
     assert f"{messages.DISK_LEAST_BYTES} to {messages.DISK_LIMIT_BYTES}" in DOCUMENT
     assert f"a multiple of {messages.DISK_BLOCK_BYTES}" in DOCUMENT
