@@ -57,6 +57,9 @@ COMMAND_LINE: Final = (
 )
 """The signed command line; docs/system-image.md says why each word is there."""
 
+RECOVERY_COMMAND_LINE: Final = tuple(word for word in COMMAND_LINE if word != "ro")
+"""The recovery system's: it has no other root than its archive."""
+
 
 def build(name: str, *, mirror: str, cache: Path, progress: Progress) -> SystemImage:
     """The current image of the edition `name`, from the cache where its inputs are unchanged.
@@ -192,21 +195,14 @@ def _assemble(
     parts: Path,
     results: Path,
 ) -> Manifest:
-    """From the parts that came out of the namespace: the seal, the kernel image, the manifest."""
+    """From the parts that came out of the namespace: the seal, the kernel images, the manifest."""
     (parts / "system.erofs").rename(results / "system.erofs")
     seal = verity.seal(results / "system.erofs", results / "system.verity")
     command_line = " ".join([*COMMAND_LINE, *chosen.command_line, seal.parameter])
-    kernel = kernel_image.assemble(
-        (parts / "stub").read_bytes(),
-        {
-            ".osrel": (parts / "os-release").read_bytes(),
-            ".cmdline": command_line.encode() + b"\0",
-            ".uname": facts["kernel_release"].encode() + b"\0",
-            ".initrd": (parts / "initramfs").read_bytes(),
-            ".linux": (parts / "vmlinuz").read_bytes(),
-        },
-    )
+    kernel = _kernel_image(parts, facts, "initramfs", command_line)
+    recovery = _kernel_image(parts, facts, "recovery", " ".join(RECOVERY_COMMAND_LINE))
     (results / "kernel.efi").write_bytes(kernel)
+    (results / "recovery.efi").write_bytes(recovery)
     manifest = Manifest(
         edition=chosen.name,
         key=key,
@@ -215,12 +211,27 @@ def _assemble(
         command_line=command_line,
         epoch_seconds=current.epoch_seconds,
         kernel_bytes=len(kernel),
+        recovery_bytes=len(recovery),
         system_bytes=(results / "system.erofs").stat().st_size,
         verity_bytes=(results / "system.verity").stat().st_size,
         packages=facts["packages"],
     )
     write_atomically(results / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
+
+
+def _kernel_image(parts: Path, facts: dict[str, Any], initramfs: str, command_line: str) -> bytes:
+    """The unified kernel image of the archive `initramfs`, not signed."""
+    return kernel_image.assemble(
+        (parts / "stub").read_bytes(),
+        {
+            ".osrel": (parts / "os-release").read_bytes(),
+            ".cmdline": command_line.encode() + b"\0",
+            ".uname": facts["kernel_release"].encode() + b"\0",
+            ".initrd": (parts / initramfs).read_bytes(),
+            ".linux": (parts / "vmlinuz").read_bytes(),
+        },
+    )
 
 
 def _recipe(chosen: edition.Edition, current: archive.Archive, key: str) -> dict[str, Any]:
@@ -230,7 +241,7 @@ def _recipe(chosen: edition.Edition, current: archive.Archive, key: str) -> dict
         "modules": chosen.modules,
         "links": chosen.all_links,
         "modes": chosen.modes,
-        "initramfs": edition.initramfs(),
+        **{name: msgspec.to_builtins(edition.initramfs(name)) for name in edition.INITRAMFS},
         "epoch": current.epoch_seconds,
         "uuid": str(uuid.uuid5(NAMESPACE, key)),
     }

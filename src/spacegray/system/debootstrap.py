@@ -24,7 +24,7 @@ from spacegray import host
 from spacegray.files import locked
 from spacegray.process import minimal_environment
 from spacegray.system.archive import SUITE, Archive
-from spacegray.system.edition import Edition, trees
+from spacegray.system.edition import Edition, packages, trees
 from spacegray.system.inside.pack import RESULTS
 
 PROGRAM: Final = "mmdebstrap"
@@ -191,7 +191,7 @@ def _command(edition: Edition, archive: Archive, staged: Path, results: Path) ->
         "--architectures=amd64",
         *keys,
         "--skip=cleanup",
-        f"--include={','.join(edition.packages)}",
+        f"--include={','.join(packages(edition))}",
         "--dpkgopt=force-unsafe-io",
         *excluded,
         *(f"--{edition.hook}={hook}" for hook in hooks),

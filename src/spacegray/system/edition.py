@@ -54,14 +54,37 @@ def load(name: str) -> Edition:
     return msgspec.convert({"name": name, **_read(path)}, Edition)
 
 
-def initramfs() -> dict[str, Any]:
-    """What goes into the initramfs, the same for all editions."""
-    return _read(GUEST / "initramfs" / "initramfs.toml")
+class Initramfs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What goes into an initramfs beside the files of its folder, the same for all editions.
+
+    `modules` are loaded at the start, `modules_on_demand` when they are called for.
+    """
+
+    packages: list[str] = []
+    programs: list[str]
+    shared: list[str] = []
+    modules: list[str]
+    modules_on_demand: list[str]
+
+
+INITRAMFS: Final = ("initramfs", "recovery")
+"""The archives that each edition has: the system's own, and the recovery system, which is one."""
+
+
+def initramfs(name: str) -> Initramfs:
+    """The archive `name`, one of INITRAMFS."""
+    return msgspec.convert(_read(GUEST / name / f"{name}.toml"), Initramfs)
+
+
+def packages(edition: Edition) -> list[str]:
+    """All packages that this edition and its archives are made of."""
+    needed = [*edition.packages, *(each for name in INITRAMFS for each in initramfs(name).packages)]
+    return list(dict.fromkeys(needed))
 
 
 def trees(edition: Edition) -> list[Path]:
     """The folders of guest files that this edition uses."""
-    return [GUEST / "common", GUEST / edition.name, GUEST / "initramfs"]
+    return [GUEST / "common", GUEST / edition.name, *(GUEST / name for name in INITRAMFS)]
 
 
 def digest(folders: list[Path]) -> str:

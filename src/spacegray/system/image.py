@@ -10,7 +10,7 @@ MANIFEST: Final = "manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image is; sizes in bytes, `epoch_seconds` is the archive's date."""
+    """What an image is; sizes in bytes. `epoch_seconds` is the archive's date."""
 
     edition: str
     key: str
@@ -19,9 +19,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     command_line: str
     epoch_seconds: int
     kernel_bytes: int
+    recovery_bytes: int
     system_bytes: int
     verity_bytes: int
     packages: dict[str, str]
+
+    @property
+    def epoch(self) -> int:
+        """The system's security epoch: it grows with each state of the archive."""
+        return self.epoch_seconds
 
 
 class SystemImage(msgspec.Struct, frozen=True):
@@ -34,6 +40,11 @@ class SystemImage(msgspec.Struct, frozen=True):
     def kernel(self) -> Path:
         """The unified kernel image, not yet signed."""
         return self.folder / "kernel.efi"
+
+    @property
+    def recovery(self) -> Path:
+        """The recovery system's unified kernel image, not yet signed."""
+        return self.folder / "recovery.efi"
 
     @property
     def system(self) -> Path:
@@ -59,7 +70,12 @@ def load(folder: Path) -> SystemImage | None:
     with contextlib.suppress(OSError, msgspec.DecodeError):
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
         image = SystemImage(folder, manifest)
-        sizes = tuple(path.stat().st_size for path in (image.kernel, image.system, image.verity))
-        if sizes == (manifest.kernel_bytes, manifest.system_bytes, manifest.verity_bytes):
+        expected = {
+            image.kernel: manifest.kernel_bytes,
+            image.recovery: manifest.recovery_bytes,
+            image.system: manifest.system_bytes,
+            image.verity: manifest.verity_bytes,
+        }
+        if all(path.stat().st_size == size for path, size in expected.items()):
             return image
     return None

@@ -56,7 +56,7 @@ class Packer:
             raise self.fails
         on_stage(0)
         (results / "system.erofs").write_bytes(os.urandom(8192))
-        for name in ("initramfs", "vmlinuz", "stub", "os-release"):
+        for name in ("initramfs", "recovery", "vmlinuz", "stub", "os-release"):
             (results / name).write_bytes(b"x")
         facts = {"kernel_release": "6.12", "packages": {"a": "1"}, "releases": ["x"]}
         (results / "facts.json").write_text(json.dumps(facts))

@@ -12,7 +12,8 @@ from spacegray.system import edition
 SCRIPTS = sorted(
     path
     for path in edition.GUEST.rglob("*")
-    if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")
+    if path.is_file()
+    and (path.read_bytes().startswith(b"#!/bin/sh") or path.parent.name == "spacegray")
 )
 
 
@@ -23,6 +24,17 @@ def test_every_edition_that_can_be_ordered_exists(name: str) -> None:
     assert "linux-image-amd64" in chosen.packages
     assert all(tree.is_dir() for tree in edition.trees(chosen))
     assert chosen.packages == list(dict.fromkeys(chosen.packages))
+
+
+@pytest.mark.parametrize("name", edition.INITRAMFS)
+def test_every_archive_has_a_first_program_and_its_packages_are_built_in(name: str) -> None:
+    chosen = edition.initramfs(name)
+    assert (edition.GUEST / name / "root/init").read_bytes().startswith(b"#!/bin/sh")
+    assert all((edition.GUEST / "common" / path).is_file() for path in chosen.shared)
+    for each in EDITIONS:
+        packages = edition.packages(edition.load(each))
+        assert set(chosen.packages) <= set(packages)
+        assert packages == list(dict.fromkeys(packages))
 
 
 def test_an_unknown_edition_is_refused_with_the_known_ones() -> None:

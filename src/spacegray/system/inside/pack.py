@@ -21,7 +21,7 @@ MOUNT_POINTS = (
 KEPT_OUTSIDE = ("dev", "proc", "run", "sys")
 """Top-level folders of the build's root that are not the system's content."""
 
-RESULTS = ("system.erofs", "initramfs", "vmlinuz", "stub", "os-release", "facts.json")
+RESULTS = ("system.erofs", "initramfs", "recovery", "vmlinuz", "stub", "os-release", "facts.json")
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
 
@@ -30,9 +30,10 @@ def main(root: Path, folder: Path) -> None:
     recipe: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
     (release,) = (path.name for path in (root / "usr/lib/modules").iterdir())
     modules = Modules(root, release)
-    early = folder / "initramfs-tree"
-    fill_initramfs(root, early, folder / "guest/initramfs", modules, recipe["initramfs"])
-    (folder / "initramfs").write_bytes(cpio.pack(early))
+    for name in ("initramfs", "recovery"):
+        early = folder / f"{name}-tree"
+        fill_initramfs(root, early, folder / "guest", modules, name, recipe[name])
+        (folder / name).write_bytes(cpio.pack(early))
     shutil.copyfile(root / f"boot/vmlinuz-{release}", folder / "vmlinuz")
     shutil.copyfile(root / STUB, folder / "stub")
     shutil.copyfile(root / "usr/lib/os-release", folder / "os-release")
@@ -74,20 +75,22 @@ def seal(root: Path, folder: Path, modules: Modules, recipe: dict[str, Any]) -> 
 
 
 def fill_initramfs(
-    root: Path, target: Path, own: Path, modules: Modules, recipe: dict[str, Any]
+    root: Path, target: Path, guest: Path, modules: Modules, name: str, recipe: dict[str, Any]
 ) -> None:
-    """The tree of the initramfs: `init`, its programs, the modules and their order."""
+    """The tree of the archive `name`: `init`, its programs, the modules and their order."""
     tree.copy(root, target, tree.with_libraries(root, recipe["programs"]))
     tree.link_applets(target, target / "usr/bin/busybox")
     tree.link(target, {name: f"usr/{name}" for name in tree.MERGED})
-    shutil.copyfile(own / "init", target / "init")
-    (target / "init").chmod(tree.EXECUTABLE_MODE)
-    for name in ("dev", "proc", "run", "sys", "sysroot", "tmp", "modules"):
-        (target / name).mkdir()
-    at_once = modules.ordered(recipe["modules"])
-    for path in {*at_once, *modules.ordered(recipe["modules_on_demand"])}:
-        (target / "modules" / file_name(path)).write_bytes(modules.content(path))
-    (target / "modules/order").write_text("".join(f"{file_name(path)}\n" for path in at_once))
+    tree.overlay(guest / "common", target, recipe["shared"])
+    tree.overlay(guest / name / "root", target)
+    for folder in ("dev", "proc", "run", "sys", "sysroot", "tmp", "modules"):
+        (target / folder).mkdir()
+    for order, names in (("order", "modules"), ("order-on-demand", "modules_on_demand")):
+        paths = modules.ordered(recipe[names])
+        for path in paths:
+            (target / "modules" / file_name(path)).write_bytes(modules.content(path))
+        listing = "".join(f"{file_name(path)}\n" for path in paths)
+        (target / "modules" / order).write_text(listing)
 
 
 def releases(root: Path) -> list[str]:

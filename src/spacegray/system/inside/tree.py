@@ -109,18 +109,23 @@ def copy(source: Path, target: Path, paths: Iterable[str]) -> None:
             destination.chmod(status.st_mode & 0o7777)  # chown took set-user-id away
 
 
-def overlay(source: Path, target: Path) -> None:
-    """Lay our own files over the system: owner root, 0755 for scripts and 0644 for the rest."""
-    for folder, _, names in os.walk(source):
-        for name in names:
-            file = Path(folder, name)
-            destination = target / file.relative_to(source)
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            destination.unlink(missing_ok=True)
-            content = file.read_bytes()
-            destination.write_bytes(content)
-            os.chown(destination, 0, 0)
-            destination.chmod(EXECUTABLE_MODE if content.startswith(b"#!") else FILE_MODE)
+def overlay(source: Path, target: Path, names: Iterable[str] | None = None) -> None:
+    """Lay our own files over the system: owner root, 0755 for scripts and 0644 for the rest.
+
+    All that lie below `source`, or only `names`.
+    """
+    if names is None:
+        names = [path.relative_to(source).as_posix() for path in source.rglob("*")]
+    for name in names:
+        file, destination = source / name, target / name
+        if file.is_dir():
+            continue
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        destination.unlink(missing_ok=True)
+        content = file.read_bytes()
+        destination.write_bytes(content)
+        os.chown(destination, 0, 0)
+        destination.chmod(EXECUTABLE_MODE if content.startswith(b"#!") else FILE_MODE)
 
 
 def link(target: Path, links: Mapping[str, str]) -> None:
