@@ -152,12 +152,24 @@ class Qmp:
         self, name: str, descriptor: int, *, timeout_seconds: float = COMMAND_SECONDS
     ) -> None:
         """Give QEMU a copy of `descriptor`, which it then knows as `name` (QMP's getfd)."""
+        await self._send(descriptor, "getfd", {"fdname": name}, timeout_seconds)
+
+    async def add_descriptor_set(
+        self, number: int, descriptor: int, *, timeout_seconds: float = COMMAND_SECONDS
+    ) -> None:
+        """Give QEMU a copy of `descriptor`, which it then opens as the file /dev/fdset/`number`."""
+        await self._send(descriptor, "add-fd", {"fdset-id": number}, timeout_seconds)
+
+    async def _send(
+        self, descriptor: int, command: str, arguments: dict[str, object], timeout_seconds: float
+    ) -> None:
+        """QEMU takes a descriptor by the command that comes right after it."""
         async with self._descriptors:
             try:
                 self._client.send_fd_scm(descriptor)
             except (QMPError, OSError) as error:
                 raise GoneError("passing a descriptor to QEMU", _cause(error), NEXT_STEP) from None
-            await self.execute("getfd", {"fdname": name}, timeout_seconds=timeout_seconds)
+            await self.execute(command, arguments, timeout_seconds=timeout_seconds)
 
     async def wait_running(self) -> None:
         """Return when the processor runs, by QEMU's own word; raises SpacegrayError if it does not.

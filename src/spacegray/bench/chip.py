@@ -14,13 +14,17 @@ from typing import Any, Final
 
 from spacegray import host
 from spacegray.bench.home import NAME, describe_host, own_home
-from spacegray.chip.images import copy_firmware
+from spacegray.boot.authority import embedded
 from spacegray.chip.launch import ChipProcess, launch, tpm_place
 from spacegray.chip.messages import Seal
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress
 from spacegray.spec import Spec
+from spacegray.system.build import SystemImage, build
+from spacegray.workstation.install import install
 
+EDITION: Final = "tiny"
+"""Whose ticket is judged; nothing of it is started."""
 _SECRET: Final = b"of the measurement alone\n"
 """No secret: the workstation it opens is gone when the measurement ends."""
 
@@ -90,25 +94,35 @@ def chip(*, runs: int, progress: Progress) -> Result:
     if not tpm_place().exists():
         seals = seals[:-1]
     kinds = [Kind(seal, password, [], []) for seal in seals for password in (False, True)]
+    cache = Paths.current().cache
+    system = build(EDITION, mirror=host.mirror(), cache=cache, progress=progress)
     for number in range(runs):
         for kind in kinds:
             progress.step("rounds", number, runs)
             with own_home() as paths:
-                _measure(paths, kind)
+                _measure(paths, kind, system, progress)
     progress.step("rounds", runs, runs)
     return Result(describe_host(), runs, kinds)
 
 
-def _measure(paths: Paths, kind: Kind) -> None:
-    at = paths.workstation(NAME)
+def _measure(paths: Paths, kind: Kind, system: SystemImage, progress: Progress) -> None:
+    at, spec = paths.workstation(NAME), Spec()
     at.folder.mkdir(parents=True)
-    ovmf = host.ovmf()
-    copy_firmware(ovmf, at.folder)
-    with launch(at, new=True, seal=kind.seal) as running, running.client() as mailbox:
+    with (
+        embedded(paths.authority) as authority,
+        launch(at, new=True, seal=kind.seal) as running,
+        running.client() as mailbox,
+    ):
+        identity = authority.identity()
         with _secret() as passphrase:
-            given = passphrase if kind.seal == "passphrase" else None
-            mailbox.birth(ovmf.source(), kind.seal, given)
-        mailbox.create_disk(Spec().ssd_bytes)
+            mailbox.birth(
+                authority=identity.ticket_key,
+                vendor=identity.vendor,
+                seal=kind.seal,
+                passphrase=passphrase if kind.seal == "passphrase" else None,
+            )
+        mailbox.create_disk(spec.ssd_bytes)
+        install(at, spec, system, mailbox, authority, slot="a", lay="nothing", progress=progress)
         if kind.password:
             with _secret() as password:
                 mailbox.set_password(password)

@@ -19,10 +19,10 @@ from typing import Final
 
 from spacegray import host, process
 from spacegray.bench.home import NAME
+from spacegray.boot.authority import embedded
 from spacegray.chip import launch as chips
 from spacegray.chip.client import ChipClient
 from spacegray.chip.controller import Status
-from spacegray.chip.images import copy_firmware
 from spacegray.errors import SpacegrayError
 from spacegray.files import make_private
 from spacegray.paths import Paths
@@ -179,16 +179,17 @@ def ours(folder: Path, size_bytes: int) -> Iterator[Server]:
 @contextlib.contextmanager
 def chip(folder: Path, size_bytes: int) -> Iterator[tuple[int, ChipClient]]:
     """A chip born in `folder` with a new disk: the number of its process, and its mailbox."""
-    at = Paths.current({"SPACEGRAY_HOME": str(folder)}).workstation(NAME)
+    paths = Paths.current({"SPACEGRAY_HOME": str(folder)})
+    at = paths.workstation(NAME)
     for each in (at.folder, at.state_folder, at.run, at.logs):
         make_private(each)
-    ovmf = host.ovmf()
-    copy_firmware(ovmf, at.folder)
+    with embedded(paths.authority) as authority:
+        identity = authority.identity()
     with (
         chips.launch(at, new=True, log=at.logs / "chip.log") as launched,
         launched.client() as mailbox,
     ):
-        mailbox.birth(ovmf.source())
+        mailbox.birth(authority=identity.ticket_key, vendor=identity.vendor)
         mailbox.create_disk(size_bytes)
         yield launched.process.pid, mailbox
 

@@ -5,9 +5,21 @@ from pathlib import Path
 import click
 
 from spacegray import spec as specs
-from spacegray.cli import chip, disk, everyday, life, measuring, password, showing
+from spacegray.cli import (
+    benching,
+    booting,
+    chip,
+    disk,
+    everyday,
+    life,
+    password,
+    security,
+    showing,
+)
 from spacegray.cli.asking import Files, files_of
 from spacegray.cli.options import (
+    disk_options,
+    firmware_password_option,
     format_option,
     headless_option,
     image_format_option,
@@ -38,6 +50,8 @@ def app() -> None:
 app.add_command(chip.group)
 app.add_command(password.group)
 app.add_command(password.recovery_key)
+app.add_command(security.group)
+app.add_command(benching.group)
 
 
 @app.command()
@@ -97,10 +111,72 @@ def create(
 @app.command()
 @name_argument
 @start_options
-@unlock_options
-def start(name: str, accel: str | None, timeout: float, **files: str | None) -> None:
+@click.option(
+    "--external",
+    metavar="FILE",
+    help="The raw image of a disk to be plugged in (USB) once the system runs.",
+)
+@click.option(
+    "--from-external",
+    is_flag=True,
+    help="Plug it in before, and start from it: where that is allowed (`security show`).",
+)
+@disk_options
+def start(
+    name: str,
+    accel: str | None,
+    timeout: float,
+    external: str | None,
+    from_external: bool,
+    **files: str | None,
+) -> None:
     """Power on and wait until someone can log in."""
-    everyday.start(name, files_of(files), accelerator=accel, timeout_seconds=timeout)
+    if from_external and external is None:
+        raise click.UsageError("--from-external needs --external FILE")
+    everyday.start(
+        name,
+        files_of(files),
+        accelerator=accel,
+        timeout_seconds=timeout,
+        external=None if external is None else Path(external).absolute(),
+        from_external=from_external,
+    )
+
+
+@app.command()
+@name_argument
+@click.option("--headless", is_flag=True, help="Only start it; do not show it here.")
+@start_options
+@firmware_password_option
+@passphrase_option
+def recovery(
+    name: str, headless: bool, accel: str | None, timeout: float, **files: str | None
+) -> None:
+    """Start recovery: settings, a forgotten password, repair. On a terminal, Ctrl-] leaves."""
+    booting.recovery(
+        name, files_of(files), accelerator=accel, timeout_seconds=timeout, headless=headless
+    )
+
+
+@app.command()
+@name_argument
+@mirror_option
+@start_options
+@disk_options
+def update(
+    name: str, mirror: str | None, accel: str | None, timeout: float, **files: str | None
+) -> None:
+    """Build the newest system, try it beside the old, go back by itself if it fails."""
+    booting.update(name, files_of(files), mirror=mirror, accelerator=accel, timeout_seconds=timeout)
+
+
+@app.command()
+@name_argument
+@mirror_option
+@disk_options
+def reinstall(name: str, mirror: str | None, **files: str | None) -> None:
+    """Put the system onto the disk anew; the user's data stay."""
+    booting.reinstall(name, files_of(files), mirror=mirror)
 
 
 @app.command()
@@ -174,9 +250,15 @@ def show(name: str, format_: str) -> None:
     show_default=True,
     help="The event log, or a raw log of the last start.",
 )
+@click.option("--boot", is_flag=True, help="The chain of the last start, link by link.")
 @format_option
-def logs(name: str, follow: bool, kind: str, format_: str) -> None:
+def logs(name: str, follow: bool, kind: str, boot: bool, format_: str) -> None:
     """What happened: the boot chain link by link, and every change of state."""
+    if boot:
+        if follow or kind != "events":
+            raise click.UsageError("--boot goes with neither --follow nor --kind")
+        booting.boot_log(name, as_json=format_ == "json")
+        return
     showing.logs(name, kind=kind, follow=follow, as_json=format_ == "json")
 
 
@@ -188,7 +270,7 @@ def ssd() -> None:
 @ssd.command("show")
 @name_argument
 @format_option
-@unlock_options
+@disk_options
 def ssd_show(name: str, format_: str, **files: str | None) -> None:
     """What the SSD says of itself: room, wear, errors, health."""
     disk.show(name, files_of(files), as_json=format_ == "json")
@@ -197,7 +279,7 @@ def ssd_show(name: str, format_: str, **files: str | None) -> None:
 @ssd.command("verify")
 @name_argument
 @format_option
-@unlock_options
+@disk_options
 def ssd_verify(name: str, format_: str, **files: str | None) -> int:
     """Read and authenticate everything; exit status 1 where something is bad."""
     return disk.verify(name, files_of(files), as_json=format_ == "json")
@@ -205,7 +287,7 @@ def ssd_verify(name: str, format_: str, **files: str | None) -> int:
 
 @ssd.command("accept")
 @name_argument
-@unlock_options
+@disk_options
 def ssd_accept(name: str, **files: str | None) -> None:
     """Take an older disk, such as a backup that was put back, for the newest."""
     disk.accept(name, files_of(files))
@@ -214,7 +296,7 @@ def ssd_accept(name: str, **files: str | None) -> None:
 @app.command("target-disk")
 @name_argument
 @click.option("--socket", metavar="PATH", required=True, help="The unix socket to be made.")
-@unlock_options
+@disk_options
 def target_disk(name: str, socket: str, **files: str | None) -> None:
     """Serve the plain disk of a machine that is off over NBD, until Ctrl-C."""
     disk.target(name, Path(socket), files_of(files))
@@ -230,7 +312,7 @@ def target_disk(name: str, socket: str, **files: str | None) -> None:
 )
 @image_format_option
 @yes_option
-@unlock_options
+@disk_options
 def export_(
     name: str,
     file: str,
@@ -260,14 +342,20 @@ def export_(
     type=click.Choice(specs.SEALS),
     help="With --recovery: what the new chip's keys are sealed with, if not as before.",
 )
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="With --recovery: the Debian archive, where its system has to be built anew.",
+)
 @image_format_option
 @yes_option
-@unlock_options
+@disk_options
 def import_(
     name: str,
     file: str,
     recovery: bool,
     seal: str | None,
+    mirror: str | None,
     image_format: str | None,
     yes: bool,
     **files: str | None,
@@ -275,9 +363,12 @@ def import_(
     """Put an image in place of all that is on the disk of a machine that is off."""
     if recovery:
         _no_image(image_format)
-        disk.import_recovery(name, Path(file), files_of(files), seal=seal, replace=yes)
-    elif seal is not None:
-        raise click.UsageError("--seal belongs to --recovery")
+        disk.import_recovery(
+            name, Path(file), files_of(files), mirror=mirror, seal=seal, replace=yes
+        )
+    elif seal is not None or mirror is not None:
+        option = "--seal" if seal is not None else "--mirror"
+        raise click.UsageError(f"{option} belongs to --recovery")
     else:
         disk.import_(name, Path(file), image_format, files_of(files), ask=not yes)
 
@@ -320,71 +411,6 @@ def _no_image(image_format: str | None) -> None:
 def doctor(format_: str) -> None:
     """What this host has and lacks, and what that means."""
     showing.doctor(as_json=format_ == "json")
-
-
-@app.group()
-def bench() -> None:
-    """Measure, side by side with a peer."""
-
-
-@bench.command()
-@click.option("--edition", type=click.Choice(specs.EDITIONS), default="base", show_default=True)
-@click.option(
-    "--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="Starts of each."
-)
-@click.option("--accel", type=click.Choice(("kvm", "tcg")), help="Force an accelerator.")
-@click.option("--mirror", metavar="URL", help="The Debian archive to build from.")
-@format_option
-def boot(edition: str, runs: int, accel: str | None, mirror: str | None, format_: str) -> None:
-    """Power-on to login, with the chip and without, in turns."""
-    measuring.boot(edition, runs=runs, accel=accel, mirror=mirror, as_json=format_ == "json")
-
-
-@bench.command("chip")
-@click.option(
-    "--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of each."
-)
-@format_option
-def bench_chip(runs: int, format_: str) -> None:
-    """What the chip costs a power-on, with each seal, and how long an erase takes."""
-    measuring.chip(runs=runs, as_json=format_ == "json")
-
-
-@bench.command("ssd")
-@click.option(
-    "--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="Rounds of each."
-)
-@click.option(
-    "--folder",
-    "folders",
-    multiple=True,
-    metavar="DIR",
-    help="Measure here (may be repeated); else on tmpfs and where the state lies.",
-)
-@click.option("--aged", is_flag=True, help="Also a disk overwritten at random, against a new one.")
-@click.option("--beyond", is_flag=True, help="Also more than the index cache covers.")
-@click.option("--guest", is_flag=True, help="Also as a guest sees it, over vhost-user-blk.")
-@click.option("--quick", is_flag=True, help="One short round on small images: for a try.")
-@format_option
-def bench_ssd(
-    runs: int,
-    folders: tuple[str, ...],
-    aged: bool,
-    beyond: bool,
-    guest: bool,
-    quick: bool,
-    format_: str,
-) -> None:
-    """The disk's speed beside servers without its protection, in turns."""
-    measuring.ssd(
-        runs=runs,
-        quick=quick,
-        folders=folders,
-        aged=aged,
-        beyond=beyond,
-        guest=guest,
-        as_json=format_ == "json",
-    )
 
 
 def run(words: list[str]) -> int:

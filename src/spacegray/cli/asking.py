@@ -7,7 +7,7 @@ and nobody is at a terminal, the error says which option to give.
 import contextlib
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from spacegray.chip.messages import Mode
@@ -24,6 +24,12 @@ _OPTIONS: Final[dict[Kind, str]] = {
     "passphrase": "--passphrase-file",
     "password": "--password-file",
     "recovery_key": "--recovery-key-file",
+    "firmware_password": "--firmware-password-file",
+}
+_NEW_OPTIONS: Final[dict[Kind, str]] = {
+    "passphrase": "--passphrase-file",
+    "password": "--new-password-file",
+    "firmware_password": "--new-firmware-password-file",
 }
 
 
@@ -35,9 +41,11 @@ class Files:
     passphrase: str | None = None
     recovery_key: str | None = None
     new_password: str | None = None
+    firmware_password: str | None = None
+    new_firmware_password: str | None = None
 
     def __post_init__(self) -> None:
-        named = (self.password, self.passphrase, self.recovery_key, self.new_password)
+        named = [getattr(self, each.name) for each in fields(self)]
         if named.count(secret.STDIN) > 1:
             raise UsageError(
                 "reading the command line",
@@ -51,7 +59,16 @@ class Files:
             "passphrase": self.passphrase,
             "password": self.password,
             "recovery_key": self.recovery_key,
+            "firmware_password": self.firmware_password,
         }[kind]
+
+    def of_new(self, kind: Kind) -> str | None:
+        """The file for a secret of this `kind` that is to be set."""
+        return {
+            "passphrase": self.passphrase,
+            "password": self.new_password,
+            "firmware_password": self.new_firmware_password,
+        }.get(kind)
 
 
 def files_of(words: Mapping[str, str | None]) -> Files:
@@ -96,8 +113,7 @@ class Asker:
         """See `Owner`."""
         kept = f"new {kind}"
         if kept not in self._kept:
-            source = self._files.passphrase if kind == "passphrase" else self._files.new_password
-            self._kept[kept] = self._get_new(doing, kind, source)
+            self._kept[kept] = self._get_new(doing, kind, self._files.of_new(kind))
         # One that was set a moment ago need not be typed again.
         if kind == "passphrase":
             self._kept[kind] = self._kept[kept]
@@ -105,7 +121,7 @@ class Asker:
 
     def must_have(self, doing: str, needs: list[str]) -> None:
         """Raise the error now if what is going to be asked for cannot be given then."""
-        for kind in ("passphrase", "password"):
+        for kind in ("passphrase", "firmware_password", "password"):
             if kind not in needs or self._ask or kind in self._kept:
                 continue
             named = self._files.of(kind)
@@ -150,11 +166,10 @@ class Asker:
         if source is not None:
             return secret.read(source, WORDS[kind])
         if not self._ask:
-            option = "--passphrase-file" if kind == "passphrase" else "--new-password-file"
             raise UsageError(
                 doing,
                 f"it needs a new {WORDS[kind]}, and nobody is there to be asked",
-                f"give {option} FILE (- for standard input)",
+                f"give {_NEW_OPTIONS[kind]} FILE (- for standard input)",
             )
         with self.pause(), told_to_end():
             return secret.ask_new(doing, WORDS[kind])

@@ -23,6 +23,7 @@ _BUDGETS = (
     ("password", "password"),
     ("recovery", "password, in recovery mode"),
     ("recovery_key", "recovery key"),
+    ("firmware_password", "firmware password"),
 )
 
 
@@ -150,9 +151,25 @@ def _summary(shown: dict[str, Any]) -> list[tuple[str, object]]:
         ("recovery key", yes("recovery_key", "made", "none: a forgotten password loses all")),
         ("rollbacks", shown["rollbacks"]),
         ("policy", shown["policy"]),
+        ("external boot", shown["external_boot"]),
+        ("other systems", shown["other_systems"]),
+        ("firmware password", yes("firmware_password", "set", "none")),
         ("firmware", f"{shown['firmware_source']}, SHA-256 {shown['firmware_sha256']}"),
+        *_slots(shown),
         ("version", shown["version"]),
     ]
+
+
+def _slots(shown: dict[str, Any]) -> list[tuple[str, object]]:
+    """The systems that the chip has a ticket for."""
+    rows: list[tuple[str, object]] = []
+    for slot, entry in sorted((shown["slots"] or {}).items()):
+        if entry is not None:
+            day = datetime.fromtimestamp(entry["epoch"], UTC)
+            standing = "starts" if slot == shown["current"] else "beside it"
+            told = f"{entry['product']} of {day:%Y-%m-%d %H:%M} UTC, {standing}"
+            rows.append((f"system {slot}", told))
+    return rows
 
 
 def _tries(budget: dict[str, int]) -> tuple[object, ...]:

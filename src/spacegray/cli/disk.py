@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+from spacegray import host
 from spacegray.cli import output
 from spacegray.cli.asking import Asker, Files
 from spacegray.cli.everyday import confirmed
@@ -114,15 +115,24 @@ def export_recovery(name: str, file: Path, files: Files, *, replace: bool) -> No
 
 
 def import_recovery(
-    name: str, file: Path, files: Files, *, seal: str | None, replace: bool
+    name: str,
+    file: Path,
+    files: Files,
+    *,
+    mirror: str | None,
+    seal: str | None,
+    replace: bool,
 ) -> None:
     """Have a new chip take the disk over."""
-    workstation = _find(name)
+    paths = Paths.current()
+    workstation = Workstation.find(paths, name)
     with told_to_end(), output.Bars() as bars:
         recovery.import_(
+            paths,
             workstation,
             Asker(name, files, pause=bars.paused),
             file,
+            mirror=mirror or host.mirror(),
             seal=cast(Seal | None, seal),
             replace=replace,
             progress=bars,

@@ -15,7 +15,8 @@ from spacegray.cli import secret
 from spacegray.cli.asking import Asker, Files
 from spacegray.cli.output import Bars, event_line
 from spacegray.console import launch as consoles
-from spacegray.errors import UsageError
+from spacegray.errors import SpacegrayError, UsageError
+from spacegray.links import Target
 from spacegray.paths import Paths
 from spacegray.workstation import create as creation
 from spacegray.workstation import hold, ways_back
@@ -88,26 +89,66 @@ def create(name: str, order: Order, files: Files) -> None:
         print(password)
 
 
-def start(name: str, files: Files, *, accelerator: str | None, timeout_seconds: float) -> None:
-    """Power on, telling each link of the boot chain as it is passed."""
-    _start(name, Asker(name, files), accelerator=accelerator, timeout_seconds=timeout_seconds)
+def start(
+    name: str,
+    files: Files,
+    *,
+    accelerator: str | None,
+    timeout_seconds: float,
+    external: Path | None = None,
+    from_external: bool = False,
+) -> None:
+    """Power on, telling each link of the boot chain as it is passed.
+
+    `external` is the image of a disk to be plugged in: while the system runs, or with
+    `from_external` before, to be started from.
+    """
+    _start(
+        name,
+        Asker(name, files),
+        accelerator=accelerator,
+        timeout_seconds=timeout_seconds,
+        external=external,
+        target="external" if from_external else None,
+    )
 
 
-def _start(name: str, asker: Asker, *, accelerator: str | None, timeout_seconds: float) -> None:
+def _start(
+    name: str,
+    asker: Asker,
+    *,
+    accelerator: str | None,
+    timeout_seconds: float,
+    external: Path | None = None,
+    target: Target | None = None,
+) -> None:
     workstation = Workstation.find(Paths.current(), name)
-    if workstation.record().state == "running":
+    state = workstation.record().state
+    if state == "recovery":
+        raise SpacegrayError(f"starting {name}", "it is in recovery", f"`restart {name}` leaves it")
+    if state == "running":
+        if external is not None:
+            raise SpacegrayError(f"starting {name}", "it is running", f"`stop {name}` first")
         print(f"{name} is running already")
         return
     with Bars() as bars:
         asker.pause = bars.paused
         workstation.start(
+            target=target,
+            external=external,
             owner=asker,
             accelerator=accelerator,
             timeout_seconds=timeout_seconds,
             progress=bars,
-            on_event=lambda event: _tell(bars, event),
+            on_event=lambda event: tell(bars, event),
         )
-    print(f"{name} is running; `shell {name}` logs in")
+    match workstation.record().target:
+        case "external":
+            print(f"{name} is running from {external}; `open {name}` shows its screen")
+        case "other":
+            print(f"{name} is running another system; `open {name}` shows its screen")
+        case _:
+            print(f"{name} is running; `shell {name}` logs in")
 
 
 def stop(name: str, *, timeout_seconds: float) -> None:
@@ -251,7 +292,8 @@ def _must_match(workstation: Workstation, order: Order) -> None:
         )
 
 
-def _tell(bars: Bars, event: Event) -> None:
+def tell(bars: Bars, event: Event) -> None:
+    """Show one event as it comes, where there is something to say."""
     line = event_line(event)
     if line is not None:
         bars.note(line)

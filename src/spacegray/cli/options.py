@@ -70,14 +70,28 @@ def recovery_key_option(function: F) -> F:
     )(function)
 
 
+def disk_options(function: F) -> F:
+    """For everything that opens the disk by other means than starting its own system."""
+    return firmware_password_option(unlock_options(function))
+
+
 def unlock_options(function: F) -> F:
-    """For everything that opens the disk."""
+    """For everything that unlocks the disk, or takes the same as proof."""
     option = click.option(
         "--password-file",
         metavar="FILE",
         help="The password that unlocks the disk; - for stdin. Else it is asked.",
     )
     return option(passphrase_option(recovery_key_option(function)))
+
+
+def firmware_password_option(function: F) -> F:
+    """For everything but starting the chosen startup disk."""
+    return click.option(
+        "--firmware-password-file",
+        metavar="FILE",
+        help="The firmware password, where one is set; - for stdin. Else it is asked.",
+    )(function)
 
 
 def recovery_mode_option(function: F) -> F:

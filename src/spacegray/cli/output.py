@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,10 @@ PLAIN_STEPS = 4
 
 PIPE_WIDTH_CHARACTERS = 1000
 """Wide enough that nothing is wrapped or cut for whoever reads from a pipe."""
+
+_EXPECTED_FOUND = re.compile(
+    r"expected:? (?P<expected>.+?)[,;]? (?:but )?(?:found|got):? (?P<found>.+)$", re.IGNORECASE
+)
 
 console = Console(
     highlight=False,
@@ -109,6 +114,12 @@ def event_line(event: dict[str, Any]) -> str | None:
         case "note":
             return str(event.get("text"))
     return None
+
+
+def findings(detail: str) -> tuple[str | None, str | None]:
+    """What was expected and what was found, where a link's detail says both."""
+    said = _EXPECTED_FOUND.search(detail)
+    return (said["expected"], said["found"]) if said else (None, None)
 
 
 def size(count: int) -> str:

@@ -73,8 +73,14 @@ def _running(at: WorkstationPaths) -> dict[str, object]:
         raise SpacegrayError(
             doing, f"it is locked, {record.get('reason')}", f"`start {at.name}` asks for that"
         )
+    if record.get("state") == "recovery" and alive:
+        raise SpacegrayError(doing, "it is in recovery", f"`restart {at.name}` starts its system")
     if record.get("state") != "running" or not alive:
         raise SpacegrayError(doing, "it is not running", f"`start {at.name}` first")
+    if record.get("target", "main") != "main":
+        raise SpacegrayError(
+            doing, "what runs is not its own system", f"`open {at.name}` shows its screen"
+        )
     return record
 
 

@@ -3,16 +3,22 @@
 import datetime
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from spacegray import host
 from spacegray.cli import output
-from spacegray.links import LINKS
+from spacegray.links import chain
 from spacegray.machine import accelerator
 from spacegray.paths import Paths
 from spacegray.workstation.api import Workstation
 
 RAW_CHUNK_BYTES = 64 * 1024
+_CHAINS: Final = {
+    "main": "boot chain",
+    "other": "boot chain, another system",
+    "external": "boot chain, an external disk",
+    "recovery": "boot chain, recovery",
+}
 
 
 def list_(*, as_json: bool) -> None:
@@ -51,11 +57,11 @@ def show(name: str, *, as_json: bool) -> None:
     output.table(("partition", "size"), rows)
     if facts["links"]:
         print()
-        chain = [
+        passed = [
             (link["link"], link["status"], f"{link['seconds']:.1f} s", link["detail"])
             for link in facts["links"]
         ]
-        output.table(("boot chain", "", "after", "seen"), chain)
+        output.table((_CHAINS[facts["target"]], "", "after", "seen"), passed)
 
 
 def logs(name: str, *, kind: str, follow: bool, as_json: bool) -> None:
@@ -91,11 +97,13 @@ def doctor(*, as_json: bool) -> None:
 
 def _summary(facts: dict[str, Any]) -> list[tuple[str, object]]:
     ordered, given, disk = facts["ordered"], facts["given"], facts["disk"]
+    count = len(chain(facts["target"]))
     secure = {True: "on, says the guest's firmware", False: "OFF", None: "unknown while off"}
     reason = f" ({facts['reason']})" if facts["reason"] else ""
     rows: list[tuple[str, object]] = [
         ("state", facts["state"] + reason + (f" ({busy})" if (busy := facts["busy"]) else "")),
         ("secure boot", secure[facts["secure_boot"]]),
+        ("startup security", _security(facts["chip"])),
         ("chip", _chip(facts)),
         ("edition", facts["edition"]),
     ]
@@ -110,7 +118,7 @@ def _summary(facts: dict[str, Any]) -> list[tuple[str, object]]:
     )
     rows += [
         ("disk", used),
-        ("links", f"{sum(link['status'] == 'ok' for link in facts['links'])} of {len(LINKS)}"),
+        ("links", f"{sum(link['status'] == 'ok' for link in facts['links'])} of {count}"),
         ("folder", facts["folder"]),
         ("state folder", facts["state_folder"]),
     ]
@@ -125,6 +133,17 @@ def _chip(facts: dict[str, Any]) -> str:
     if chip["password"] is not None:
         words.append("a password is set" if chip["password"] else "no password")
         words.append("a recovery key" if chip["recovery_key"] else "no recovery key")
+    return ", ".join(words)
+
+
+def _security(chip: dict[str, Any]) -> str:
+    """Its settings in one line, as far as the chip was ever asked."""
+    if chip["policy"] is None:
+        return "not known yet"
+    words = [{"none": "no security"}.get(chip["policy"], f"{chip['policy']} security")]
+    words.append(f"external boot: {chip['external_boot']}")
+    words.append(f"other systems: {chip['other_systems']}")
+    words.append("a firmware password" if chip["firmware_password"] else "no firmware password")
     return ", ".join(words)
 
 

@@ -1,4 +1,6 @@
-"""One errand of the console: `python -m spacegray.console.errand start|stop|restart NAME`.
+"""One errand of the console: `python -m spacegray.console.errand VERB NAME`.
+
+VERB is start, stop, restart or recovery.
 
 Exits 0 when it is done, else 1 after printing the error's three parts as a JSON list.
 """
@@ -23,6 +25,8 @@ def main(verb: str, name: str) -> int:
                 workstation.start()
             case "stop":
                 workstation.stop()
+            case "recovery":
+                workstation.start(target="recovery")
             case _:
                 workstation.restart()
     except SpacegrayError as error:

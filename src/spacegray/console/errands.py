@@ -14,7 +14,12 @@ from spacegray.errors import SpacegrayError
 
 log = logging.getLogger(__name__)
 
-DOING: dict[Verb, str] = {"start": "starting", "stop": "shutting down", "restart": "restarting"}
+DOING: dict[Verb, str] = {
+    "start": "starting",
+    "stop": "shutting down",
+    "restart": "restarting",
+    "recovery": "starting recovery of",
+}
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, Protocol
 
 from spacegray.workstation.unlock import Kind
 
-Verb = Literal["start", "stop", "restart"]
-VERBS: Final[tuple[Verb, ...]] = ("start", "stop", "restart")
-ALIVE: Final = ("starting", "locked", "running", "stopping")
+Verb = Literal["start", "stop", "restart", "recovery"]
+VERBS: Final[tuple[Verb, ...]] = ("start", "stop", "restart", "recovery")
+"""As the command line has them; `recovery` starts the recovery system."""
+ALIVE: Final = ("starting", "locked", "running", "recovery", "stopping")
 """The states in which a machine needs somebody to be able to watch it."""
 
 
@@ -29,7 +30,7 @@ class Machine(Protocol):
         """Its event log, one JSON object a line."""
 
     def status(self) -> dict[str, Any]:
-        """Cheap: state, reason, link (that broke), boot, since, links (of the last start).
+        """Cheap: state, reason, link (that broke), boot, target, since, links (of the last start).
 
         And for the state locked: needs, attempts, attempts_at, locked_until (docs/show.md).
         """
@@ -41,7 +42,7 @@ class Machine(Protocol):
         """A fresh connection that speaks RFB, ours to close; raises SpacegrayError."""
 
     def act(self, verb: Verb) -> None:
-        """Start, stop or restart it, to the end; raises SpacegrayError."""
+        """Start, stop or restart it, or start recovery, to the end; raises SpacegrayError."""
 
     def unlock(self, kind: Kind, secret: int, mode: str) -> dict[str, Any]:
         """Give its chip a secret; says what came of it, as `workstation.unlock.Answer` does.

@@ -58,6 +58,7 @@ class OwnMachine:
             "reason": record.reason,
             "link": record.link,
             "boot": record.boot,
+            "target": record.target,
             "since": record.since,
             "links": record.links,
             "needs": record.needs,

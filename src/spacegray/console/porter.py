@@ -3,9 +3,9 @@
 The console listens to browsers and is confined: it reads the workstations' folders, and can reach
 neither a chip, nor a supervisor, nor start a program. The porter is not confined, and listens to
 the console alone, over the one socket pair between them. It does these things and no others:
-`start`, `stop` and `restart` a workstation, `show` it, connect to its `screen`, `unlock` it by a
-secret whose descriptor comes along and is passed on unread. It ends with the console; what was
-started goes on.
+`start`, `stop` and `restart` a workstation, start its `recovery`, `show` it, connect to its
+`screen`, `unlock` it by a secret whose descriptor comes along and is passed on unread. It ends with
+the console; what was started goes on.
 
 A request is a JSON object with the descriptors [channel, secret?]; the answer comes over that
 channel, which is the request's own: whoever asks may wait without keeping others from asking.
@@ -31,6 +31,7 @@ from spacegray.errors import SpacegrayError
 from spacegray.paths import Paths
 from spacegray.process import minimal_environment
 from spacegray.sockets import PeerError, close_all, receive_message, send_message
+from spacegray.workstation import facts
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.unlock import KINDS, MODES
 
@@ -133,6 +134,10 @@ def _do(paths: Paths, request: dict[str, Any], given: list[int]) -> Answered:
         return {}, []
     match op, given:
         case "show", []:
+            if workstation.record().state == "recovery":
+                # There its owner may just have changed what was noted last.
+                with contextlib.suppress(SpacegrayError):
+                    facts.show(workstation)
             return {"show": workstation.show()}, []
         case "screen", []:
             return {}, [workstation.screen_socket().detach()]

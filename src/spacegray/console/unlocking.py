@@ -51,7 +51,7 @@ def _see_that_it_waits(machine: Machine, kind: Kind, doing: str) -> None:
     if status["state"] != "locked":
         raise SpacegrayError(doing, "it is not locked", "power it on first, if it is off")
     needed = status["needs"][0]
-    if (kind == "passphrase") != (needed == "passphrase"):
+    if needed != ("password" if kind == "recovery_key" else kind):
         raise SpacegrayError(
             doing, f"it waits for the {WORDS[needed]} now", f"give the {WORDS[needed]}"
         )

@@ -4,7 +4,9 @@ Invariant: QEMU is told descriptors, never paths, for everything that is the use
 used here exists unchanged from QEMU 7.2 to 10.
 """
 
+import os
 import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +16,8 @@ from spacegray.confinement import Reach
 FIRMWARE_SET: Final = 1
 VARIABLES_SET: Final = 2
 DISK_SET: Final = 3
+MEDIUM_SET: Final = 4
+EXTERNAL_SET: Final = 5
 """Numbers of QEMU's descriptor sets, by which it opens an inherited descriptor as a file."""
 
 FIRMWARE_WAYS: Final = (
@@ -26,9 +30,10 @@ FIRMWARE_WAYS: Final = (
     "IPv4PXESupport",
     "IPv6PXESupport",
     "ISCSISupport",
-    "UsbStorageSupport",
 )
-"""What OVMF could start, or start from, beside the disk."""
+"""What OVMF could start, or start from, beside a disk."""
+USB_WAY: Final = "UsbStorageSupport"
+"""Its driver for disks on USB."""
 
 SECTOR_BYTES: Final = 512
 BLOCK_BYTES: Final = 4096
@@ -85,14 +90,32 @@ def firmware(parts: Firmware, *, secure: bool) -> list[str]:
     return words
 
 
-def closed_ways() -> list[str]:
-    """Keep the firmware from every start but the disk's (edk2, OvmfPkg/RUNTIME_CONFIG.md).
+def file_set(name: str, number: int, descriptor: int, *, options: str = "") -> list[str]:
+    """A raw image behind `descriptor`, as QEMU's block node `name`; `options` begins with a comma.
 
-    The chip's variables already leave it no other; a firmware that does not know one of these
-    ignores it.
+    QEMU opens it exactly as it was opened: `read-only=on` wants a descriptor that is read only.
+    """
+    return [
+        *descriptor_set(number, descriptor),
+        "-blockdev",
+        f"driver=raw,node-name={name}{options},"
+        f"file.driver={file_driver(descriptor)},file.filename=/dev/fdset/{number}",
+    ]
+
+
+def file_driver(descriptor: int) -> str:
+    """QEMU's driver for what is behind `descriptor`, a regular file or a block device."""
+    return "host_device" if stat.S_ISBLK(os.fstat(descriptor).st_mode) else "file"
+
+
+def closed_ways(*, usb: bool) -> list[str]:
+    """Keep the firmware from every start but a disk's (edk2, OvmfPkg/RUNTIME_CONFIG.md).
+
+    `usb`: disks on USB are left to it, else not. The chip's variables already leave it one way
+    only; a firmware that does not know one of these ignores it.
     """
     words = []
-    for way in FIRMWARE_WAYS:
+    for way in FIRMWARE_WAYS if usb else (*FIRMWARE_WAYS, USB_WAY):
         words += ["-fw_cfg", f"name=opt/org.tianocore/{way},string=no"]
     return words
 

@@ -6,6 +6,7 @@ the chip starts a machine. Trusts: `Host` and `Accelerator` as found on this hos
 says what of the real board is missing.
 """
 
+import dataclasses
 import uuid
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 from spacegray.confinement import Reach
 from spacegray.errors import SpacegrayError
 from spacegray.host import QEMU, Host
-from spacegray.machine import arguments
+from spacegray.machine import arguments, external
 from spacegray.machine.accelerator import Accelerator, cpu
 from spacegray.machine.network import NETWORK
 from spacegray.spec import Graphics, Spec
@@ -35,6 +36,7 @@ DISK_QUEUES_LIMIT: Final = 16
 
 GUEST_PORT: Final = "org.spacegray.guest"
 AGENT_PORT: Final = "org.qemu.guest_agent.0"
+RECOVERY_PORT: Final = "org.spacegray.recovery"
 
 PRODUCT: Final = "iMacPro1,1"
 MANUFACTURER: Final = "Spacegray"
@@ -93,25 +95,29 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Descriptors:
-    """What the machine is given, each an open descriptor that QEMU inherits.
+    """What the machine is given, each an open descriptor that QEMU inherits; None: it has none.
 
     `disk` is a socket to the chip's vhost-user-blk front end, or for `plain_command` a file;
+    `medium` a read-only image and `recovery_port` a socket to the chip, in recovery;
+    `external` the image or block device of an external disk to start from;
     `monitor`, `serial`, `guest_port` and `agent_port` are one end each of a socket pair.
     """
 
     firmware: int
     variables: int
-    disk: int
     monitor: int
     serial: int
     guest_port: int
+    disk: int | None = None
     agent_port: int | None = None
+    medium: int | None = None
+    recovery_port: int | None = None
+    external: int | None = None
 
     def all(self) -> tuple[int, ...]:
         """Each of them, to be passed to `process.spawn`."""
-        always = (self.firmware, self.variables, self.disk, self.monitor, self.serial)
-        rest = (self.guest_port,) if self.agent_port is None else (self.guest_port, self.agent_port)
-        return always + rest
+        found = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return tuple(number for number in found if number is not None)
 
 
 def scale(spec: Spec, host: Host, accelerator: Accelerator) -> Board:
@@ -139,16 +145,33 @@ def scale(spec: Spec, host: Host, accelerator: Accelerator) -> Board:
 def command(board: Board, descriptors: Descriptors, identity: Identity) -> list[str]:
     """QEMU's complete command line for the locked machine.
 
-    A power-off or reset of the guest ends QEMU after a SHUTDOWN event, a panic is told by
-    GUEST_PANICKED and goes on, so that the kernel can say why (`machine.outcome` reads both).
+    Exactly one of its disks may be started from: the external one, else recovery's medium, else the
+    internal one. A power-off or reset of the guest ends QEMU after a SHUTDOWN event, a panic is
+    told by GUEST_PANICKED and goes on, so that the kernel can say why (`machine.outcome` reads
+    both).
     """
-    return [
-        *_common(board, descriptors, identity, secure=True),
-        *arguments.channel("disk", descriptors.disk),
-        "-device",
-        f"vhost-user-blk-pci,chardev=disk,num-queues={board.disk_queues},bootindex=0,"
-        "disable-legacy=on",
-    ]
+    words = _common(board, descriptors, identity, secure=True)
+    first = ",bootindex=0"
+    if descriptors.external is not None:
+        words += [*external.at_power_on(descriptors.external, first)]
+        first = ""
+    if descriptors.medium is not None:
+        words += [
+            *arguments.file_set(
+                "medium", arguments.MEDIUM_SET, descriptors.medium, options=",read-only=on"
+            ),
+            "-device",
+            f"virtio-blk-pci,drive=medium{first},disable-legacy=on",
+        ]
+        first = ""
+    if descriptors.disk is not None:
+        words += [
+            *arguments.channel("disk", descriptors.disk),
+            "-device",
+            f"vhost-user-blk-pci,chardev=disk,num-queues={board.disk_queues}{first},"
+            "disable-legacy=on",
+        ]
+    return words
 
 
 def plain_command(board: Board, descriptors: Descriptors, identity: Identity) -> list[str]:
@@ -156,12 +179,10 @@ def plain_command(board: Board, descriptors: Descriptors, identity: Identity) ->
 
     `descriptors.disk` is a raw disk image, the firmware any build of OVMF: no Secure Boot.
     """
+    assert descriptors.disk is not None, "the plain machine starts from its disk"
     return [
         *_common(board, descriptors, identity, secure=False),
-        *arguments.descriptor_set(arguments.DISK_SET, descriptors.disk),
-        "-blockdev",
-        f"driver=raw,node-name=disk,discard=unmap,file.driver=file,"
-        f"file.filename=/dev/fdset/{arguments.DISK_SET}",
+        *arguments.file_set("disk", arguments.DISK_SET, descriptors.disk, options=",discard=unmap"),
         "-device",
         f"virtio-blk-pci,drive=disk,num-queues={board.disk_queues},bootindex=0,"
         f"disable-legacy=on,"
@@ -197,7 +218,7 @@ def _common(
         "-object",
         f"memory-backend-memfd,id=memory,size={board.memory_mb}M,share=on",
         *arguments.firmware(parts, secure=secure),
-        *arguments.closed_ways(),
+        *arguments.closed_ways(usb=descriptors.external is not None),
         "-action",
         "reboot=shutdown,shutdown=poweroff,panic=none",
         "-rtc",
@@ -220,6 +241,7 @@ def _ports(descriptors: Descriptors) -> list[str]:
         (
             (GUEST_PORT, "guest", descriptors.guest_port),
             (AGENT_PORT, "agent", descriptors.agent_port),
+            (RECOVERY_PORT, "recovery", descriptors.recovery_port),
         ),
         start=1,
     ):
@@ -240,11 +262,11 @@ def _devices() -> list[str]:
         "-vnc",
         "none,share=force-shared",
         "-device",
-        "qemu-xhci,id=usb",
+        f"qemu-xhci,id={external.USB}",
         "-device",
-        "usb-kbd,bus=usb.0",
+        f"usb-kbd,bus={external.USB}.0",
         "-device",
-        "usb-tablet,bus=usb.0",
+        f"usb-tablet,bus={external.USB}.0",
         "-netdev",
         f"user,id={NETWORK}",
         "-device",

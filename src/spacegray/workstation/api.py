@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,12 +18,15 @@ from spacegray.chip.messages import Mode
 from spacegray.chip.modules import Modules
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.files import locked, make_private
+from spacegray.links import Target
+from spacegray.machine import external as external_disk
 from spacegray.machine.accelerator import choose
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress, Silent
 from spacegray.workstation import control, create, events, hold, known, state, unlock
+from spacegray.workstation.chain import usual_target
 from spacegray.workstation.events import Event
-from spacegray.workstation.state import ALIVE, Record
+from spacegray.workstation.state import ALIVE, UP, Record
 from spacegray.workstation.unlock import Answer, Given, Kind, Owner, Standing
 
 START_SECONDS = 600.0
@@ -93,6 +97,10 @@ class Workstation:
             "link": record.link,
             "since": record.since,
             "boot": record.boot,
+            "target": record.target,
+            "slot": record.slot,
+            "trying": record.trying,
+            "external": record.external,
             "accelerator": record.accelerator,
             "accelerator_reason": record.accelerator_reason,
             "secure_boot": record.secure_boot,
@@ -129,38 +137,39 @@ class Workstation:
     def start(
         self,
         *,
+        target: Target | None = None,
+        external: Path | None = None,
         owner: Owner | None = None,
         accelerator: str | None = None,
         timeout_seconds: float = START_SECONDS,
         progress: Progress | None = None,
         on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
-        """Power on and wait until its owner can log in; returns at once where it runs.
+        """Power on and wait until it is up; returns at once where it is.
 
-        `owner` is asked for what the chip needs, and where nothing comes of that, the machine is
-        switched off again. Without one it waits for whoever else unlocks it. The time-out counts
-        from the unlocking on. Raises SpacegrayError that names the link that broke.
+        `target` is what to start, the system on its disk unless it is said; `external` an external
+        disk, to start from where that is the target, else plugged in once the system runs. `owner`
+        is asked for what the chip needs, and where nothing comes of that, the machine is switched
+        off again. Without one it waits for whoever else unlocks it. The time-out counts from the
+        unlocking on. Raises SpacegrayError that names the link that broke.
         """
-        if self.record().state == "running":
-            return
         doing = f"starting {self.name}"
-        if self.empty:
-            raise SpacegrayError(
-                doing,
-                "its disk is empty (erased, or an import was not finished)",
-                f"`import {self.name} FILE` brings a copy back, `restore {self.name}` makes a new "
-                "system",
-                link="disk",
-            )
+        chosen = target or usual_target(self.installed)
+        record = self.record()
+        if record.state in ALIVE:
+            self._must_be(record, doing, chosen, external)
+        if record.state in UP:
+            return
+        self._must_have(doing, chosen, external)
         if self.record().state not in ALIVE:
             hold.await_free(self.at, doing)
-        chosen = choose(self._paths, accelerator)
-        (progress or Silent()).note(f"accelerator: {chosen.name} ({chosen.reason})")
+        accelerated = choose(self._paths, accelerator)
+        (progress or Silent()).note(f"accelerator: {accelerated.name} ({accelerated.reason})")
         make_private(self.at.run)
         beginning = events.size(self.at.events)
         supervisor = None
         if self.record().state not in ALIVE:
-            supervisor = self._launch(accelerator)
+            supervisor = self._launch(accelerator, chosen, external)
         self._await_running(beginning, supervisor, timeout_seconds, on_event, owner)
 
     def unlock(self, kind: Kind, descriptor: int, mode: Mode = "normal") -> Answer:
@@ -225,12 +234,60 @@ class Workstation:
             raise SpacegrayError(f"opening the screen of {self.name}", "none came", "try again")
         return socket.socket(fileno=descriptors[0])
 
+    def serial_socket(self) -> socket.socket:
+        """A new connection to its serial console: bytes both ways, what was said last at first."""
+        _, descriptors = control.ask(self.at, {"op": "serial"})
+        if len(descriptors) != 1:
+            raise SpacegrayError(
+                f"attaching to the serial console of {self.name}", "none came", "try again"
+            )
+        return socket.socket(fileno=descriptors[0])
+
+    def serial_size(self, rows: int, columns: int) -> None:
+        """Say how large the terminal is that is attached; recovery draws itself in that size."""
+        control.ask(self.at, {"op": "size", "rows": rows, "columns": columns})
+
     # How
 
-    def _launch(self, accelerator: str | None) -> "subprocess.Popen[bytes]":
+    def _must_be(self, record: Record, doing: str, target: Target, external: Path | None) -> None:
+        """Raise SpacegrayError where the start that there is is another one than is wanted."""
+        plugged = None if external is None else str(external.absolute())
+        if record.target != target or (plugged is not None and record.external != plugged):
+            raise SpacegrayError(
+                doing, f"it is on ({record.state})", f"`stop {self.name}` first", link="machine"
+            )
+
+    def _must_have(self, doing: str, target: Target, external: Path | None) -> None:
+        """Raise SpacegrayError where there is nothing to start."""
+        if target == "external" and external is None:
+            raise UsageError(doing, "no external disk was given", "name its file or device")
+        if target in ("other", "recovery") and external is not None:
+            raise UsageError(
+                doing,
+                "an external disk is plugged in while our own system runs, or started from",
+                f"start it without, or from that disk (`start {self.name} --from-external`)",
+            )
+        if external is not None:
+            with external_disk.opened(external, doing):
+                pass
+        if self.empty and target in ("main", "other"):
+            raise SpacegrayError(
+                doing,
+                "its disk is empty (erased, or an import was not finished)",
+                f"`import {self.name} FILE` brings a copy back, `restore {self.name}` makes a new "
+                "system",
+                link="disk",
+            )
+
+    def _launch(
+        self, accelerator: str | None, target: Target, external: Path | None
+    ) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "spacegray.workstation.supervisor", self.name]
+        command += ["--target", target]
         if accelerator:
             command += ["--accel", accelerator]
+        if external is not None:
+            command += ["--external", str(external.absolute())]
         make_private(self.at.logs)
         with (self.at.logs / "supervisor.log").open("wb") as log:
             return subprocess.Popen(
@@ -278,16 +335,16 @@ class Workstation:
             on_event(event)
             if event["kind"] == "state" and event["state"] == "locked":
                 give()
-            if event["kind"] == "state" and event["state"] == "running":
+            if event["kind"] == "state" and event["state"] in UP:
                 return
         record = self.record()
-        if record.state == "running":
+        if record.state in UP:
             return
         if record.state == "failed":
             link = f" at the link {record.link!r}" if record.link else ""
-            raise SpacegrayError(
-                doing + link, record.reason, f"see `logs {self.name}`", link=record.link
-            )
+            further = record.next_step or f"see `logs {self.name}`"
+            stopped_by = record.reason.removesuffix(f"; {further}")
+            raise SpacegrayError(doing + link, stopped_by, further, link=record.link)
         hold.await_free(self.at, doing)
         raise SpacegrayError(doing, record.reason or "it was switched off", "start it again")
 

@@ -8,43 +8,55 @@ holds nothing of value and is removed by the next.
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from spacegray import host
+from spacegray.boot.authority import embedded
 from spacegray.chip import launch as chips
-from spacegray.chip.client import ChipClient
-from spacegray.chip.images import copy_firmware
 from spacegray.errors import SpacegrayError
 from spacegray.files import locked, make_private, sync_folder, write_atomically
-from spacegray.nbd import NbdClient
-from spacegray.paths import Paths, WorkstationPaths
+from spacegray.paths import Paths, Slot, WorkstationPaths
 from spacegray.progress import Progress
 from spacegray.spec import Seal, Spec, dump, load
 from spacegray.system import layout
 from spacegray.system.build import SystemImage, build
 from spacegray.workstation import known, ssh
+from spacegray.workstation.install import System, install
 
 BUSY_SECONDS = 1800.0
 """How long to wait for somebody else who creates the same workstation."""
 TURN_SECONDS = 1.0
-CHUNK_BYTES = 1 << 20
 
 
 class Installed(msgspec.Struct, kw_only=True, frozen=True):
-    """What was restored onto the disk; its file is the proof that creation was completed."""
+    """What was put onto the disk; its file is the proof that creation was completed.
+
+    No more than a note: what may start, the chip's tickets say.
+    """
 
     ecid: str
     edition: str
-    root_hash: str
-    kernel: str
+    slot: Slot = "a"
+    """The slot in use, as of the last start or installation."""
+    systems: dict[Slot, System] = {}
+    """What was put into each slot last."""
     disk_bytes: int
     empty: bool = False
     """The disk was erased, or is being imported: there is nothing to start on it."""
-    partitions: list[dict[str, Any]]
+    other: bool = False
+    """What is on the disk was laid out by another system than ours."""
+    partitions: list[dict[str, Any]] = []
+
+    @property
+    def root_hash(self) -> str:
+        """The root of the seal over the system in use; empty where none is known."""
+        return self.systems[self.slot].root_hash if self.slot in self.systems else ""
+
+    @property
+    def kernel(self) -> str:
+        """The release of the kernel in use; empty where none is known."""
+        return self.systems[self.slot].kernel if self.slot in self.systems else ""
 
 
 def installed(at: WorkstationPaths) -> Installed | None:
@@ -55,10 +67,34 @@ def installed(at: WorkstationPaths) -> Installed | None:
         return None
 
 
-def note_empty(at: WorkstationPaths, record: Installed, *, empty: bool) -> None:
-    """Remember, durably, whether there is anything on the disk."""
-    changed = msgspec.structs.replace(record, empty=empty)
-    write_atomically(at.installed, msgspec.json.encode(changed))
+def note_empty(
+    at: WorkstationPaths, record: Installed, *, empty: bool, other: bool | None = None
+) -> None:
+    """Remember, durably, whether there is anything on the disk, and whether it is another's."""
+    kept = record.other if other is None else other
+    _note(at, msgspec.structs.replace(record, empty=empty, other=kept))
+
+
+def note_slot(at: WorkstationPaths, slot: Slot) -> None:
+    """Remember which slot came into use."""
+    record = installed(at)
+    if record is not None and record.slot != slot:
+        _note(at, msgspec.structs.replace(record, slot=slot))
+
+
+def note_system(
+    at: WorkstationPaths, slot: Slot, system: System, *, in_use: bool, ecid: str | None = None
+) -> None:
+    """Remember what was put into a slot, and with `in_use` that this is the one; `ecid`: whose."""
+    record = installed(at)
+    if record is not None:
+        changed = msgspec.structs.replace(
+            record,
+            ecid=ecid or record.ecid,
+            slot=slot if in_use else record.slot,
+            systems={**record.systems, slot: system},
+        )
+        _note(at, changed)
 
 
 def create(
@@ -90,7 +126,7 @@ def create(
                 system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
                 remove(at)
                 try:
-                    _create(at, spec, system, password_hash, passphrase, progress)
+                    _create(paths, at, spec, system, password_hash, passphrase, progress)
                 except BaseException:
                     remove(at)
                     raise
@@ -158,28 +194,13 @@ def write_provision(at: WorkstationPaths, spec: Spec, password_hash: str | None)
     write_atomically(at.provision, text.encode())
 
 
-def lay(spec: Spec, system: SystemImage, chip: ChipClient, progress: Progress) -> None:
-    """Write the system, its kernel image signed by the chip, onto the chip's disk."""
-    kernel = chip.sign_bytes(system.kernel.read_bytes())
-    extents = layout.extents(system, kernel, spec.ssd_bytes)
-    total, done = sum(extent.size for extent in extents), 0
-    with NbdClient(chip.open_disk("nbd")) as disk:
-        for extent in extents:
-            for offset, data in _chunks(extent):
-                disk.write(offset, data)
-                done += len(data)
-                progress.step("restoring the system onto the disk", done, total)
-        disk.flush()
-    chip.close_disk()
-
-
-def finish(at: WorkstationPaths, ecid: str, spec: Spec, system: SystemImage) -> None:
-    """Note, last of all and durably, what is on the disk."""
+def finish(at: WorkstationPaths, ecid: str, spec: Spec, slot: Slot, system: System) -> None:
+    """Note, last of all and durably, what is on a new disk."""
     record = Installed(
         ecid=ecid,
         edition=spec.edition,
-        root_hash=system.root_hash,
-        kernel=system.manifest.kernel_release,
+        slot=slot,
+        systems={slot: system},
         disk_bytes=spec.ssd_bytes,
         partitions=[
             {"number": p.number, "name": p.name, "start_bytes": p.start, "size_bytes": p.size}
@@ -188,6 +209,10 @@ def finish(at: WorkstationPaths, ecid: str, spec: Spec, system: SystemImage) -> 
     )
     for folder in (at.folder, at.state_folder):
         sync_folder(folder)
+    _note(at, record)
+
+
+def _note(at: WorkstationPaths, record: Installed) -> None:
     write_atomically(at.installed, msgspec.json.encode(record))
 
 
@@ -199,6 +224,7 @@ def _ordered_seal(at: WorkstationPaths) -> Seal:
 
 
 def _create(
+    paths: Paths,
     at: WorkstationPaths,
     spec: Spec,
     system: SystemImage,
@@ -209,27 +235,24 @@ def _create(
     for folder in (at.folder, at.state_folder, at.logs):
         make_private(folder)
     write_atomically(at.spec, dump(spec).encode())
-    ovmf = host.ovmf()
-    copy_firmware(ovmf, at.folder)
     write_provision(at, spec, password_hash)
     with (
+        embedded(paths.authority) as authority,
         chips.launch(at, new=True, seal=spec.seal, log=at.logs / "chip.log") as chip,
         chip.client() as mailbox,
     ):
-        ecid = mailbox.birth(ovmf.source(), spec.seal, passphrase)
+        identity = authority.identity()
+        ecid = mailbox.birth(
+            authority=identity.ticket_key,
+            vendor=identity.vendor,
+            seal=spec.seal,
+            passphrase=passphrase,
+        )
         known.note(at, mailbox.show())
         progress.note(f"the chip is born, ECID {ecid}")
         mailbox.create_disk(spec.ssd_bytes)
-        lay(spec, system, mailbox, progress)
-    finish(at, ecid, spec, system)
-
-
-def _chunks(extent: layout.Extent) -> Iterator[tuple[int, bytes]]:
-    if isinstance(extent.source, bytes):
-        yield extent.offset, extent.source
-        return
-    with Path(extent.source).open("rb") as file:
-        offset = extent.offset
-        while data := file.read(CHUNK_BYTES):
-            yield offset, data
-            offset += len(data)
+        placed = install(
+            at, spec, system, mailbox, authority, slot="a", lay="disk", progress=progress
+        )
+        known.note(at, mailbox.show())
+    finish(at, ecid, spec, "a", placed)

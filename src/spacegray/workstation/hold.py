@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -31,8 +31,10 @@ TURN_SECONDS = 2.0
 _POLL_SECONDS = 0.05
 
 
-Wants = Literal["nothing", "chip", "disk"]
-"""What of a chip is to be open: it may stay sealed, it is open, or the disk may be opened too."""
+Wants = Literal["nothing", "chip", "disk", "served"]
+"""What of a chip is to be open: it may stay sealed, it is open, the disk may be opened too, or also
+be served to something else than its own system (over NBD)."""
+_WAYS: Final[dict[Wants, unlock.Way]] = {"chip": "chip", "disk": "disk", "served": "other"}
 
 
 class Holder(msgspec.Struct, kw_only=True, frozen=True):
@@ -105,12 +107,12 @@ def chip(
     """
     with held(at, doing, purpose), running_chip(at) as found:
         if wants != "nothing":
-            now = unlock.standing(found.mailbox)
+            way, mailbox = _WAYS[wants], found.mailbox
 
             def give(given: Given) -> Answer:
-                return unlock.unlock(found.mailbox, given.kind, given.descriptor, given.mode)
+                return unlock.unlock(mailbox, given.kind, given.descriptor, given.mode, way)
 
-            unlock.satisfy(doing, owner or unlock.Nobody(), now, give, disk=wants == "disk")
+            unlock.satisfy(doing, owner or unlock.Nobody(), unlock.standing(mailbox, way), give)
         yield found
 
 

@@ -24,6 +24,8 @@ from spacegray.progress import Progress
 from spacegray.sockets import bind_unix
 from spacegray.workstation import create, hold, ways_back
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.examine import is_named
+from spacegray.workstation.install import is_ours
 from spacegray.workstation.ssd import format_with
 from spacegray.workstation.unlock import Owner
 
@@ -75,7 +77,9 @@ def export(
     may_write(file, doing, replace=replace)
     with _unfinished(file, doing) as unfinished:
         with (
-            hold.chip(workstation.at, doing, f"being exported to {file}", owner) as chip,
+            hold.chip(
+                workstation.at, doing, f"being exported to {file}", owner, wants="served"
+            ) as chip,
             _served(workstation, chip, doing) as (folder, address),
         ):
             _copy(
@@ -112,7 +116,7 @@ def import_(
             f"the image's {size_bytes} bytes do not fit on the disk's {capacity_bytes}",
             "make a workstation with a larger SSD for it (`ssd_tb` in the spec)",
         )
-    with hold.chip(workstation.at, doing, f"importing {file}", owner) as chip:
+    with hold.chip(workstation.at, doing, f"importing {file}", owner, wants="served") as chip:
         format_with(workstation, chip.mailbox)
         with _served(workstation, chip, doing) as (folder, address):
             _copy(
@@ -123,7 +127,22 @@ def import_(
                 progress,
                 hint="see that the image is whole and in one file, then import it again",
             )
-    create.note_empty(workstation.at, workstation.installed, empty=False)
+        other = not is_ours(chip.mailbox)
+        create.note_empty(workstation.at, workstation.installed, empty=False, other=other)
+        _note_what_it_is(workstation, chip, progress, other=other)
+
+
+def _note_what_it_is(
+    workstation: Workstation, chip: hold.Chip, progress: Progress, *, other: bool
+) -> None:
+    """Say beforehand what the boot policy will have to say of the new disk."""
+    if other:
+        progress.note("the disk is another system's: it starts as far as the policy lets it")
+    elif not is_named(chip.mailbox, workstation.installed):
+        progress.note(
+            "the chip's ticket names another system than is on this disk: with Full Security "
+            f"`reinstall {workstation.name}` puts one beside it that starts, and keeps the data"
+        )
 
 
 def _size(file: Path, format_: str, doing: str) -> int:

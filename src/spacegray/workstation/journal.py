@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from spacegray import process
-from spacegray.links import LinkEvent, Status
+from spacegray.links import LinkEvent, Status, Target
 from spacegray.paths import WorkstationPaths
 from spacegray.workstation import state
 from spacegray.workstation.events import EventLog
@@ -24,7 +24,15 @@ class Journal:
         self._powered_on = 0.0
         self.record: Record = state.read(paths)
 
-    def begin(self, *, accelerator: str, reason: str, given: dict[str, Any]) -> None:
+    def begin(
+        self,
+        *,
+        accelerator: str,
+        reason: str,
+        given: dict[str, Any],
+        target: Target = "main",
+        external: str | None = None,
+    ) -> None:
         """A new start: the number of starts goes up, nothing of the last one remains."""
         self._log.rotate()
         self._powered_on = time.time()
@@ -37,18 +45,27 @@ class Journal:
             accelerator=accelerator,
             accelerator_reason=reason,
             given=given,
+            target=target,
+            external=external,
         )
         state.write(self._paths, self.record)
-        self._log.write("state", state="starting", reason="", boot=self.record.boot)
+        self._log.write("state", state="starting", reason="", boot=self.record.boot, target=target)
 
-    def change(self, to: State, reason: str = "", *, link: str | None = None) -> None:
-        """Enter the state `to`."""
+    def judged(self, *, slot: str, trying: bool, policy: str) -> None:
+        """What the chip lets start."""
+        self.record = msgspec.structs.replace(self.record, slot=slot, trying=trying, policy=policy)
+
+    def change(
+        self, to: State, reason: str = "", *, link: str | None = None, next_step: str = ""
+    ) -> None:
+        """Enter the state `to`; of a failure `reason` ends with its `next_step`."""
         over = to in ("off", "failed")
         self.record = msgspec.structs.replace(
             self.record,
             state=to,
             reason=reason,
             link=link,
+            next_step=next_step,
             since=time.time(),
             supervisor=None if over else self.record.supervisor,
             secure_boot=None if over else self.record.secure_boot,
@@ -96,8 +113,8 @@ class Journal:
         self._log.write("link", **entry)
         state.write(self._paths, self.record)
 
-    def ready(self, *, secure_boot: bool, kernel: str, ssh_port: int) -> None:
-        """What the guest of this start said of itself, and where it is to be reached."""
+    def ready(self, *, secure_boot: bool, kernel: str, ssh_port: int | None = None) -> None:
+        """What the guest of this start said of itself, and where it is to be reached, if it is."""
         self.record = msgspec.structs.replace(
             self.record, secure_boot=secure_boot, kernel=kernel, ssh_port=ssh_port
         )

@@ -26,6 +26,16 @@ class Known(msgspec.Struct, kw_only=True, frozen=True):
     recovery_key: bool | None = None
     rollbacks: int | None = None
     policy: str | None = None
+    external_boot: str | None = None
+    other_systems: str | None = None
+    firmware_password: bool | None = None
+    minimum_epoch: int | None = None
+    slots: dict[str, dict[str, Any] | None] | None = None
+    """The two systems that the chip has tickets for: `product`, `epoch`, `issued` and more."""
+    current: str | None = None
+    """The slot of the system that starts."""
+    trying: bool | None = None
+    """Whether the other one is tried before that."""
 
     def needs(self) -> list[str]:
         """What the next power-on will ask for."""

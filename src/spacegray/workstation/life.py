@@ -1,15 +1,15 @@
 """The end of all that is on a disk, at once, and the new life after it."""
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from spacegray import host
+from spacegray.boot.authority import embedded
 from spacegray.chip.client import ChipClient
-from spacegray.chip.images import copy_firmware
 from spacegray.chip.modules import Modules
 from spacegray.errors import SpacegrayError
 from spacegray.files import make_private, write_atomically
@@ -18,6 +18,7 @@ from spacegray.progress import Progress
 from spacegray.system.build import build
 from spacegray.workstation import control, create, hold, known, ways_back
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.install import install
 from spacegray.workstation.state import ALIVE
 from spacegray.workstation.unlock import Owner
 
@@ -81,26 +82,31 @@ def restore(
 ) -> None:
     """Erase, begin a new life under new keys, and put a new system onto the disk; it must be off.
 
-    `password_hash` is the new first user's. The chip stays itself: its ECID and identity. The
-    system image comes from the cache, or is built first. Raises SpacegrayError; what was begun is
-    finished by restoring again.
+    `password_hash` is the new first user's. The chip stays itself: its ECID and identity; startup
+    security is Full again, its firmware password gone. The system image comes from the cache, or
+    is built first. Raises SpacegrayError; what was begun is finished by restoring again.
     """
     at, spec = workstation.at, workstation.spec
     doing = f"restoring {workstation.name}"
     with hold.held(at, doing, "being restored"):
         system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
-    with hold.chip(at, doing, "being restored", owner, wants="chip") as chip:
-        ovmf = host.ovmf()
-        create.note_empty(at, workstation.installed, empty=True)
+    with (
+        hold.chip(at, doing, "being restored", owner, wants="chip") as chip,
+        embedded(paths.authority) as authority,
+    ):
+        mailbox, identity = chip.mailbox, authority.identity()
+        create.note_empty(at, workstation.installed, empty=True, other=False)
         ways_back.forget_bundle(at)
-        copy_firmware(ovmf, at.folder)
-        restored = chip.mailbox.restore(ovmf.source())
+        restored = mailbox.restore(authority=identity.ticket_key, vendor=identity.vendor)
         ecid, receipt = restored.ecid, _keep(at, restored.receipt)
         progress.note(f"the chip begins a new life, ECID {ecid}; its receipt: {receipt}")
-        chip.mailbox.erase_disk(spec.ssd_bytes)
+        mailbox.erase_disk(spec.ssd_bytes)
         create.write_provision(at, spec, password_hash)
-        create.lay(spec, system, chip.mailbox, progress)
-        create.finish(at, ecid, spec, system)
+        placed = install(
+            at, spec, system, mailbox, authority, slot="a", lay="disk", progress=progress
+        )
+        shutil.rmtree(at.slot("b").folder, ignore_errors=True)
+        create.finish(at, ecid, spec, "a", placed)
 
 
 def _keep(at: WorkstationPaths, receipt: bytes) -> Path:

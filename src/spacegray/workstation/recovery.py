@@ -6,23 +6,23 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from spacegray import host
 from spacegray import spec as specs
+from spacegray.boot.authority import Authority, embedded
 from spacegray.chip import launch as chips
 from spacegray.chip.client import ChipClient
-from spacegray.chip.images import FIRMWARE_NAME, TEMPLATE_NAME, copy_firmware
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.files import make_private, sync_folder, write_atomically
-from spacegray.paths import WorkstationPaths
+from spacegray.paths import Paths, WorkstationPaths, other_slot
 from spacegray.progress import Progress
+from spacegray.system.build import SystemImage, build
 from spacegray.workstation import create, hold, image, known, unlock, ways_back
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.install import Lay, System, install, is_anothers
 from spacegray.workstation.unlock import Answer, Given, Kind, Owner, Standing
 
 ACCEPTABLE: Final = (*ways_back.STALE, "adopted", "vault", "corrupt")
@@ -100,19 +100,22 @@ def _is_newest(mailbox: ChipClient) -> bool:
 
 
 def import_(
+    paths: Paths,
     workstation: Workstation,
     owner: Owner,
     file: Path,
     *,
+    mirror: str,
     seal: specs.Seal | None,
     replace: bool,
     progress: Progress,
 ) -> str:
     """Make a new chip for the disk in the workstation's folder, from a bundle; returns its ECID.
 
-    The machine must be off. A chip that is in order is kept unless `replace`; the one that is
-    replaced is destroyed, once the new one has opened the disk. Raises SpacegrayError, and then
-    all is as it was.
+    The machine must be off. The new chip trusts nothing that it finds: a system is put anew beside
+    the one on the disk, whose data stays; another system's disk is left as it is. A chip that is in
+    order is kept unless `replace`; the one that is replaced is destroyed, once the new one has
+    opened the disk. Raises SpacegrayError, and then the old chip and its files are as they were.
     """
     at, spec = workstation.at, workstation.spec
     doing = f"bringing {workstation.name} back with {file}"
@@ -127,11 +130,13 @@ def import_(
                 "its chip is there and in order",
                 "give --yes to have it replaced by a new one",
             )
+        system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
         _discard(fresh, wanted.seal)
-        ovmf = undone.enter_context(_own_firmware(at))
         with contextlib.ExitStack() as failed:
             failed.callback(_discard, fresh, wanted.seal)
-            ecid = _adopt(doing, owner, fresh, bundle, wanted, ovmf)
+            with embedded(paths.authority) as authority:
+                made = _Making(doing, owner, fresh, bundle, wanted, authority)
+                ecid, placed = made.run(workstation, system, progress)
             _carry_over(at, fresh, spec)
             failed.pop_all()
         progress.note(f"a new chip has the disk now, ECID {ecid}")
@@ -142,56 +147,84 @@ def import_(
         sync_folder(at.state_folder.parent)
         if wanted != spec:
             write_atomically(at.spec, specs.dump(wanted).encode())
-        renewed = msgspec.structs.replace(workstation.installed, ecid=ecid)
-        write_atomically(at.installed, msgspec.json.encode(renewed))
+        slot = other_slot(workstation.installed.slot)
+        create.note_system(at, slot, placed, in_use=True, ecid=ecid)
         _discard(old, known.read(old).seal or spec.seal)
         return ecid
 
 
-def _adopt(
-    doing: str,
-    owner: Owner,
-    fresh: WorkstationPaths,
-    bundle: int,
-    spec: specs.Spec,
-    ovmf: host.OvmfFiles,
-) -> str:
-    """Make the new chip and have it open the disk; returns its ECID."""
-    make_private(fresh.state_folder)
-    make_private(fresh.logs)
-    with (
-        chips.launch(fresh, new=True, seal=spec.seal, log=fresh.logs / "chip.log") as chip,
-        chip.client() as mailbox,
-    ):
+@dataclass(frozen=True)
+class _Making:
+    """The making of a new chip that takes a disk over."""
+
+    doing: str
+    owner: Owner
+    fresh: WorkstationPaths
+    bundle: int
+    spec: specs.Spec
+    authority: Authority
+
+    def run(
+        self, workstation: Workstation, system: SystemImage, progress: Progress
+    ) -> tuple[str, System]:
+        """Make it, have it open the disk and start the system in the slot not used so far.
+
+        Returns its ECID and what was installed.
+        """
+        fresh, spec = self.fresh, self.spec
+        make_private(fresh.state_folder)
+        make_private(fresh.logs)
+        with (
+            chips.launch(fresh, new=True, seal=spec.seal, log=fresh.logs / "chip.log") as chip,
+            chip.client() as mailbox,
+        ):
+            self._adopt(mailbox)
+            mailbox.check_disk(adopt=True)
+            mailbox.close_disk()
+            lay: Lay = "repair"
+            installed = workstation.installed
+            if installed.empty or installed.other or is_anothers(mailbox):
+                lay = "nothing"
+                progress.note("what is on the disk is none of our systems, and stays as it is")
+            placed = install(
+                fresh,
+                spec,
+                system,
+                mailbox,
+                self.authority,
+                slot=other_slot(installed.slot),
+                lay=lay,
+                progress=progress,
+            )
+            shown = mailbox.show()
+            known.note(fresh, shown)
+            return str(shown["ecid"]), placed
+
+    def _adopt(self, mailbox: ChipClient) -> None:
         last: Answer | None = None
         while last is None or not last.right:
             with contextlib.ExitStack() as given:
-                key = given.enter_context(owner.give(doing, "recovery_key", Standing(), last))
-                passphrase = None
-                if spec.seal == "passphrase":
-                    new = given.enter_context(owner.new(doing, "passphrase"))
-                    passphrase = new.descriptor
-                take = functools.partial(
-                    _adopt_bundle, mailbox, bundle, key.descriptor, passphrase, spec, ovmf
+                key = given.enter_context(
+                    self.owner.give(self.doing, "recovery_key", Standing(), last)
                 )
+                passphrase = None
+                if self.spec.seal == "passphrase":
+                    new = given.enter_context(self.owner.new(self.doing, "passphrase"))
+                    passphrase = new.descriptor
+                take = functools.partial(self._take, mailbox, key.descriptor, passphrase)
                 last = unlock.attempt(mailbox, take)
-        mailbox.check_disk(adopt=True)
-        mailbox.close_disk()
-        shown = mailbox.show()
-        known.note(fresh, shown)
-        return str(shown["ecid"])
 
-
-def _adopt_bundle(
-    mailbox: ChipClient,
-    bundle: int,
-    key: int,
-    passphrase: int | None,
-    spec: specs.Spec,
-    ovmf: host.OvmfFiles,
-) -> None:
-    os.lseek(bundle, 0, os.SEEK_SET)
-    mailbox.adopt_bundle(bundle, key, source=ovmf.source(), seal=spec.seal, passphrase=passphrase)
+    def _take(self, mailbox: ChipClient, key: int, passphrase: int | None) -> None:
+        os.lseek(self.bundle, 0, os.SEEK_SET)
+        identity = self.authority.identity()
+        mailbox.adopt_bundle(
+            self.bundle,
+            key,
+            authority=identity.ticket_key,
+            vendor=identity.vendor,
+            seal=self.spec.seal,
+            passphrase=passphrase,
+        )
 
 
 @contextlib.contextmanager
@@ -220,27 +253,6 @@ def _in_order(at: WorkstationPaths) -> bool:
             return True
     except SpacegrayError:
         return False
-
-
-@contextlib.contextmanager
-def _own_firmware(at: WorkstationPaths) -> Iterator[host.OvmfFiles]:
-    """This host's firmware in the workstation's folder, for the new chip to trust.
-
-    What lay there may have been changed by anyone. Where it comes to no new chip it is put back,
-    for the old one.
-    """
-    ovmf = host.ovmf()
-    before = {}
-    for name in (FIRMWARE_NAME, TEMPLATE_NAME):
-        with contextlib.suppress(FileNotFoundError):
-            before[name] = (at.folder / name).read_bytes()
-    copy_firmware(ovmf, at.folder)
-    try:
-        yield ovmf
-    except BaseException:
-        for name, content in before.items():
-            write_atomically(at.folder / name, content)
-        raise
 
 
 def _carry_over(at: WorkstationPaths, fresh: WorkstationPaths, spec: specs.Spec) -> None:

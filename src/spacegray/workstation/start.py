@@ -18,28 +18,26 @@ from spacegray import process
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess
 from spacegray.errors import SpacegrayError
-from spacegray.links import LINKS
+from spacegray.links import Target
 from spacegray.machine import board as boards
-from spacegray.machine import network
+from spacegray.machine import external, network
 from spacegray.machine import outcome as outcomes
 from spacegray.machine.accelerator import Accelerator
-from spacegray.paths import WorkstationPaths
+from spacegray.paths import Slot, WorkstationPaths
 from spacegray.qmp import GoneError, Qmp, QmpError
 from spacegray.spec import Spec
-from spacegray.workstation import agent, guest_port, ssh
+from spacegray.workstation import agent, create, ssh
+from spacegray.workstation.chain import Chain
+from spacegray.workstation.guest import Guest
+from spacegray.workstation.guest_port import Ready, Wish
 from spacegray.workstation.journal import Journal
 from spacegray.workstation.logs import CappedLog, last_line
-from spacegray.workstation.serial import SerialWatch
-from spacegray.workstation.streams import Pair, exit_status
+from spacegray.workstation.powering import Channels, power_on
+from spacegray.workstation.serial import SerialWatch, Sighting
+from spacegray.workstation.serial_relay import SerialRelay
+from spacegray.workstation.streams import exit_status
+from spacegray.workstation.telling import Telling
 
-LINK_SECONDS = {
-    "machine": 10.0,
-    "kernel": 20.0,
-    "system": 15.0,
-    "data": 30.0,
-    "login": 60.0,
-}
-"""How long each link may take after the one before it, with KVM; scaled for emulation."""
 POWERDOWN_RETRY_SECONDS = 10.0
 """After the guest was asked over its port, how long until the power button is pressed too."""
 EXIT_SECONDS = 5.0
@@ -48,10 +46,13 @@ EXIT_SECONDS = 5.0
 RECONNECT_SECONDS = 2.0
 PANIC_WORDS_SECONDS = 0.7
 """Less than the guest's kernel waits before it resets (panic=1 on its command line)."""
-REPORT_LIMIT = 64
-"""How many entries in state and event log one start's guest may cause by what it says."""
 
-Ending = Literal["off", "reset", "failed"]
+Ending = Literal["off", "reset", "reinstall", "failed"]
+_WISHED: dict[Wish, tuple[Ending, str]] = {
+    "off": ("off", "shut down in recovery"),
+    "restart": ("reset", "recovery asked for a restart"),
+    "reinstall": ("reinstall", "recovery asked to have the system reinstalled"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,18 @@ class Outcome:
     ending: Ending
     reason: str
     link: str | None = None
+    refused: bool = False
+    """Whether Secure Boot refused the image; that link is not written down yet."""
+    next_step: str = ""
+    """What its owner does about it, where that is known better than from the link."""
 
 
 class Start:
-    """One start; `run` returns when the machine is off again."""
+    """One start for `target`; `run` returns when the machine is off again.
+
+    `disk` is the descriptor of an external disk: to start from, or else to be plugged in once the
+    system's kernel runs.
+    """
 
     def __init__(
         self,
@@ -74,7 +83,10 @@ class Start:
         mailbox: ChipClient,
         accelerator: Accelerator,
         journal: Journal,
+        telling: Telling,
         *,
+        target: Target,
+        disk: int | None,
         provision: bytes | None,
     ) -> None:
         self._paths = paths
@@ -83,30 +95,55 @@ class Start:
         self._mailbox = mailbox
         self._accelerator = accelerator
         self._journal = journal
-        self._provision = provision
-        self._nonce = guest_port.new_nonce()
-        self._greeted = False
-        self._reached = "disk"
-        self._progress = asyncio.Event()
+        self._telling = telling
+        self._target = target
+        self._disk = disk
+        self._chain = Chain(target, journal, telling)
         self._end: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serial, self._guest, self._monitor, self._agent = (Pair() for _ in range(4))
+        self._channels = Channels()
+        self._relay = SerialRelay(self._channels.serial.send)
+        self.guest = Guest(
+            self._channels.guest,
+            self._chain,
+            journal,
+            provision=provision,
+            ready=self._come_up,
+            wish=self._grant,
+        )
         self._qemu: subprocess.Popen[bytes] | None = None
         self._master: subprocess.Popen[bytes] | None = None
         self._qmp: Qmp | None = None
         self._stopping = False
         self._ended: outcomes.Outcome | None = None
         self._monitored = False
-        self._reports_left = REPORT_LIMIT
+        self._slot: Slot = "a"
+        self.trying = False
+        """Whether it is the first start of a new system, which has yet to come up."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it got to its last link."""
+        return self._chain.up
 
     async def run(self, board: boards.Board) -> Outcome:
         """Start the machine, watch it until it is off; raises SpacegrayError if it cannot start."""
         try:
-            self._power_on(board)
+            powered = power_on(
+                self._paths,
+                self._spec,
+                self._mailbox,
+                self._journal,
+                board,
+                self._channels,
+                target=self._target,
+                disk=self._disk,
+            )
+            self._qemu, self.trying, self._slot = powered.qemu, powered.trying, powered.slot
             self._watch(self._run_monitor())
             self._watch(self._read_serial())
-            self._watch(self._read_guest())
-            self._watch(agent.relay(self._paths, self._agent))
+            self._watch(self.guest.listen())
+            self._watch(agent.relay(self._paths, self._channels.agent))
             self._watch(self._await_exit())
             self._watch(self._await_chip())
             self._watch(self._await_links())
@@ -142,41 +179,9 @@ class Start:
                 raise
         return ours
 
-    # Power on
-
-    def _power_on(self, board: boards.Board) -> None:
-        with contextlib.ExitStack() as handed_over:
-            for pair in (self._serial, self._guest, self._monitor, self._agent):
-                handed_over.callback(pair.theirs.close)
-            started = handed_over.enter_context(
-                self._mailbox.prepare_start(strict=self._spec.strict)
-            )
-            for event in started.links:
-                self._journal.link(event.link, event.status, event.detail, at=event.at)
-            descriptors = boards.Descriptors(
-                firmware=started.firmware,
-                variables=started.variables,
-                disk=started.disk,
-                monitor=self._monitor.theirs.fileno(),
-                serial=self._serial.theirs.fileno(),
-                guest_port=self._guest.theirs.fileno(),
-                agent_port=self._agent.theirs.fileno(),
-            )
-            identity = boards.Identity(self._paths.name, int(self._mailbox.show()["ecid"], 16))
-            self._paths.logs.mkdir(exist_ok=True)
-            with (self._paths.logs / "qemu.log").open("wb") as log:
-                try:
-                    self._qemu = process.spawn(
-                        boards.command(board, descriptors, identity),
-                        descriptors=descriptors.all(),
-                        reach=boards.reach(board),
-                        stdout=log.fileno(),
-                        stderr=log.fileno(),
-                    )
-                except OSError as error:
-                    raise SpacegrayError(
-                        "starting QEMU", error, "see `doctor`", link="machine"
-                    ) from None
+    def serial(self) -> socket.socket:
+        """A new connection to the serial console: bytes, both ways."""
+        return self._relay.join()
 
     # Watching
 
@@ -191,57 +196,32 @@ class Start:
             return
         error = task.exception()
         if isinstance(error, SpacegrayError):
-            self._finish("failed", error.stopped_by, link=error.link or self._next_link())
+            self._finish("failed", error.stopped_by, link=error.link or self._chain.next())
         elif error is not None and not self._end.done():
             self._end.set_exception(error)
 
-    def _finish(self, ending: Ending, reason: str, *, link: str | None = None) -> None:
+    def _finish(
+        self, ending: Ending, reason: str, *, link: str | None = None, refused: bool = False
+    ) -> None:
         if not self._end.done():
-            self._end.set_result(Outcome(ending, reason, link))
-
-    def _next_link(self) -> str:
-        position = LINKS.index(self._reached) + 1
-        return LINKS[min(position, len(LINKS) - 1)]
-
-    def _pass(self, link: str, detail: str) -> None:
-        """The boot chain got past `link`; what lies before it needs no word of its own."""
-        if LINKS.index(link) <= LINKS.index(self._reached):
-            return
-        self._reached = link
-        self._journal.link(link, "ok", detail)
-        self._progress.set()
+            self._end.set_result(Outcome(ending, reason, link, refused))
 
     def _fail(self, link: str, detail: str) -> None:
-        if self._end.done():
-            return
-        self._journal.link(link, "failed", detail)
-        self._finish("failed", detail, link=link)
-
-    def _may_report(self) -> bool:
-        """Whether the guest may still cause an entry; it must not fill the host's disk."""
-        self._reports_left -= 1
-        return self._reports_left >= 0
+        if not self._end.done():
+            self._chain.note(link, "failed", detail)
+            self._finish("failed", detail, link=link)
 
     async def _await_links(self) -> None:
         """Nothing new for too long: the guest hangs."""
-        while self._reached != LINKS[-1]:
-            link = self._next_link()
-            seconds = LINK_SECONDS[link] * self._accelerator.timeout_factor
-            self._progress.clear()
-            try:
-                await asyncio.wait_for(self._progress.wait(), seconds)
-            except TimeoutError:
-                if not self._stopping:
-                    self._fail(
-                        link, f"nothing more was heard for {seconds:.0f} s after {self._reached!r}"
-                    )
-                return
+        silent = await self._chain.silence(self._accelerator.timeout_factor)
+        if silent is not None and not self._stopping:
+            self._fail(self._chain.next(), silent)
 
     async def _run_monitor(self) -> None:
         try:
-            self._qmp = await Qmp.connect(self._monitor.ours)
+            self._qmp = await Qmp.connect(self._channels.monitor.ours)
             await self._qmp.wait_running()
-            self._pass("machine", f"QEMU runs with {self._accelerator.name}")
+            self._chain.go_past("machine", f"QEMU runs with {self._accelerator.name}")
             await self._read_events(self._qmp)
         except GoneError:
             # `_await_exit` says why, in QEMU's own words.
@@ -256,63 +236,80 @@ class Start:
             if ended is not None and ended.kind == "panicked":
                 # The kernel says why on the serial console, at about the same time.
                 await asyncio.sleep(PANIC_WORDS_SECONDS)
-                self._fail(self._next_link(), ended.text)
+                self._fail(self._chain.next(), ended.text)
 
     async def _read_serial(self) -> None:
-        watch = SerialWatch()
+        watch = SerialWatch(self._target)
         log = CappedLog(self._paths.logs / "serial.log")
         with contextlib.closing(log):
-            async for data in self._serial.receive():
+            async for data in self._channels.serial.receive():
                 log.write(data)
+                self._relay.feed(data)
                 for seen in watch.feed(data):
-                    if seen.status == "ok":
-                        await self._greet()
-                        self._pass(seen.link, seen.detail)
-                    elif seen.fatal or self._reached != LINKS[-1]:
-                        self._fail(seen.link, seen.detail)
-                    elif self._may_report():
-                        self._journal.link(seen.link, "failed", seen.detail)
+                    await self._see(seen)
 
-    async def _greet(self) -> None:
-        """Tell the guest this start's nonce, once its kernel runs.
+    async def _see(self, seen: Sighting) -> None:
+        if seen.status == "ok":
+            first = not self._chain.passed("kernel")
+            await self.guest.greet()
+            self._chain.go_past(seen.link, seen.detail)
+            if first:
+                await self._kernel_runs()
+        elif seen.refused:
+            self._finish("failed", seen.detail, link=seen.link, refused=True)
+        elif seen.fatal or not self._chain.up:
+            self._fail(seen.link, seen.detail)
+        elif self._chain.may_report():
+            self._chain.note(seen.link, "failed", seen.detail)
 
-        Not before: firmware that has a driver for the port (OVMF since 2023) reads it as a console.
-        """
-        if not self._greeted:
-            self._greeted = True
-            with contextlib.suppress(OSError):
-                await self._guest.send(guest_port.greeting(self._nonce, self._provision))
-
-    async def _read_guest(self) -> None:
-        rest = b""
-        async for data in self._guest.receive():
-            *lines, rest = (rest + data).split(b"\n")
-            if len(rest) > guest_port.LINE_LIMIT_BYTES:
+    async def _kernel_runs(self) -> None:
+        """The firmware starts nothing any more."""
+        if self._target == "main" and self._disk is not None and self._qmp is not None:
+            try:
+                await external.plug(self._qmp, self._disk)
+            except QmpError as error:
                 raise SpacegrayError(
-                    "listening to the guest", "it sent an endless line", "see `logs`", link="login"
-                )
-            for line in lines:
-                await self._hear(line)
+                    "plugging in the external disk", error.stopped_by, "see `logs`", link="machine"
+                ) from None
+            self._journal.note("the external disk is plugged in")
+        if self._chain.up:
+            # Of a system that is not ours, no more is seen.
+            self._journal.change("running")
 
-    async def _hear(self, line: bytes) -> None:
-        try:
-            ready = guest_port.parse_ready(line, self._nonce)
-        except guest_port.GuestError as error:
-            if self._may_report():
-                self._journal.note(f"the guest was not believed: {error}")
-            return
-        if ready is None or self._reached == LINKS[-1] or self._qmp is None:
+    def _grant(self, wish: Wish) -> None:
+        """What recovery wants; it runs in memory alone, so there is nothing to shut down."""
+        ending, reason = _WISHED[wish]
+        self._finish(ending, reason)
+
+    async def _come_up(self, ready: Ready) -> None:
+        assert self._qmp is not None, "a guest that answers was started by a QEMU that runs"
+        secure = ready.secure_boot and not ready.setup_mode
+        state = "on" if secure else "OFF"
+        detail = f"Linux {ready.kernel}, Secure Boot {state}, boot {ready.boot_id}"
+        if ready.host_key is None:
+            self._journal.ready(secure_boot=secure, kernel=ready.kernel)
+            self._chain.go_past("recovery", detail)
+            self._journal.change("recovery")
             return
         port = await network.forward_ssh(self._qmp)
         ssh.trust(self._paths, ready.host_key)
         if ready.provisioned:
             self._paths.provision.unlink(missing_ok=True)
-        secure = ready.secure_boot and not ready.setup_mode
         self._journal.ready(secure_boot=secure, kernel=ready.kernel, ssh_port=port)
-        state = "on" if secure else "OFF"
-        self._pass("login", f"Linux {ready.kernel}, Secure Boot {state}, boot {ready.boot_id}")
+        self._chain.go_past("login", detail)
+        await self._tell_it_came_up()
         self._journal.change("running")
         self._watch(self._keep_connected(port))
+
+    async def _tell_it_came_up(self) -> None:
+        try:
+            await self._telling.came_up()
+        except SpacegrayError as error:
+            self._journal.note(str(error))
+            return
+        create.note_slot(self._paths, self._slot)
+        if self.trying:
+            self._journal.note("the new system came up: from now on it is the one that starts")
 
     async def _keep_connected(self, port: int) -> None:
         """The SSH connection that `shell` uses, made again when it breaks."""
@@ -339,20 +336,20 @@ class Start:
         if self._stopping:
             self._finish("off", "shut down")
         elif ended is not None and ended.kind == "panicked":
-            self._fail(self._next_link(), ended.text)
+            self._fail(self._chain.next(), ended.text)
         elif ended is None or ended.kind == "stopped":
             text = last_line(self._paths.logs / "qemu.log") or f"its exit status was {status}"
             self._fail("machine", f"QEMU was killed or failed: {text}")
         elif ended.kind == "reset":
             self._finish("reset", ended.text)
-        elif self._reached == LINKS[-1]:
+        elif self.up:
             self._finish("off", ended.text)
         else:
-            self._fail(self._next_link(), f"{ended.text} before it was up")
+            self._fail(self._chain.next(), f"{ended.text} before it was up")
 
     async def _drain(self) -> None:
         """Wait until the readers have seen the end of what QEMU wrote and reported."""
-        while not (self._serial.ended and self._guest.ended and self._monitored):
+        while not (self._channels.serial.ended and self._channels.guest.ended and self._monitored):
             await asyncio.sleep(0.01)
 
     async def _await_chip(self) -> None:
@@ -368,7 +365,7 @@ class Start:
     async def _shut_down(self, timeout_seconds: float) -> None:
         try:
             async with asyncio.timeout(timeout_seconds):
-                if self._reached == LINKS[-1]:
+                if self.up:
                     await self._ask_to_power_off()
                 self._cut_power()
         except TimeoutError:
@@ -378,10 +375,10 @@ class Start:
             self._cut_power()
 
     async def _ask_to_power_off(self) -> None:
-        with contextlib.suppress(OSError):
-            await self._guest.send(b"poweroff\n")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._end), POWERDOWN_RETRY_SECONDS)
+        if self.guest.greeted:
+            await self.guest.power_off()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._end), POWERDOWN_RETRY_SECONDS)
         if self._qmp is not None and not self._end.done():
             with contextlib.suppress(QmpError):
                 await self._qmp.execute("system_powerdown")
@@ -402,5 +399,5 @@ class Start:
                 child.wait()
         if self._qmp is not None:
             await self._qmp.close()
-        for pair in (self._serial, self._guest, self._monitor, self._agent):
-            pair.close()
+        await self._relay.close()
+        self._channels.close()

@@ -1,8 +1,9 @@
 """The lifecycle of a workstation and the one file that remembers it.
 
-States: off, starting, locked (its chip waits for a secret), running, stopping, failed. Only the
-supervisor writes the file, and the file names the supervisor and the boot of the host: where that
-process is gone, so is the machine (its children die with it), whatever the file says.
+States: off, starting, locked (its chip waits for a secret), running, recovery (the recovery system
+runs in its place), stopping, failed. Only the supervisor writes the file, and the file names the
+supervisor and the boot of the host: where that process is gone, so is the machine (its children die
+with it), whatever the file says.
 """
 
 from typing import Any, Literal
@@ -11,11 +12,14 @@ import msgspec
 
 from spacegray import process
 from spacegray.files import write_atomically
+from spacegray.links import Target
 from spacegray.paths import WorkstationPaths
 
-State = Literal["off", "starting", "locked", "running", "stopping", "failed"]
+State = Literal["off", "starting", "locked", "running", "recovery", "stopping", "failed"]
 
-ALIVE: tuple[State, ...] = ("starting", "locked", "running", "stopping")
+ALIVE: tuple[State, ...] = ("starting", "locked", "running", "recovery", "stopping")
+UP: tuple[State, ...] = ("running", "recovery")
+"""What a start comes to."""
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -25,6 +29,8 @@ class Record(msgspec.Struct, kw_only=True):
     reason: str = ""
     link: str | None = None
     """The link of the boot chain that broke, in the state failed."""
+    next_step: str = ""
+    """What its owner does about that; the end of `reason`."""
     boot: int = 0
     """How many starts there have been."""
     since: float = 0.0
@@ -34,6 +40,16 @@ class Record(msgspec.Struct, kw_only=True):
     accelerator: str | None = None
     accelerator_reason: str = ""
     given: dict[str, Any] = {}
+    target: Target = "main"
+    """What the start is for."""
+    slot: str | None = None
+    """Which of the two systems on the disk, or whose recovery, it started; None until it did."""
+    trying: bool = False
+    """Whether that one is new and has yet to come up once."""
+    policy: str | None = None
+    """The security policy under which it started."""
+    external: str | None = None
+    """The external disk that is plugged in, or will be."""
     secure_boot: bool | None = None
     kernel: str | None = None
     ssh_port: int | None = None

@@ -18,6 +18,7 @@ from spacegray.errors import SpacegrayError, UsageError
 from spacegray.sockets import bind_unix, connect_unix
 from spacegray.workstation import create, hold
 from spacegray.workstation.api import Workstation
+from spacegray.workstation.install import is_ours
 from spacegray.workstation.ssd import format_with, is_erased
 from spacegray.workstation.unlock import Owner
 
@@ -43,7 +44,9 @@ def serve(
     at = workstation.at
     with (
         listening(path, doing) as listener,
-        hold.chip(at, doing, f"in target disk mode, served at {path}", owner) as chip,
+        hold.chip(
+            at, doing, f"in target disk mode, served at {path}", owner, wants="served"
+        ) as chip,
     ):
         if is_erased(chip.mailbox):
             format_with(workstation, chip.mailbox)
@@ -53,9 +56,11 @@ def serve(
             ready(path)
             chip.process.process.wait()
         except KeyboardInterrupt:
-            if workstation.empty and _written(chip) != before:
-                create.note_empty(at, workstation.installed, empty=False)
+            written = _written(chip) != before
             chip.mailbox.close_disk()
+            if written:
+                other = not is_ours(chip.mailbox)
+                create.note_empty(at, workstation.installed, empty=False, other=other)
             return
         raise chip.process.failure() or SpacegrayError(
             doing, "the chip was stopped", "see `logs`", link="chip"

@@ -17,8 +17,10 @@ from spacegray.chip.client import ChipClient
 from spacegray.chip.messages import Mode, With
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
+from spacegray.links import Target
 
-Kind = Literal["passphrase", "password", "recovery_key"]
+Kind = Literal["passphrase", "password", "recovery_key", "firmware_password"]
+Need = Literal["passphrase", "firmware_password", "password"]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
@@ -26,6 +28,23 @@ WORDS: Final = {
     "passphrase": "passphrase",
     "password": "password",
     "recovery_key": "recovery key",
+    "firmware_password": "firmware password",
+}
+Way = Literal["chip", "disk", "other", "recovery"]
+"""What is to be done: speak to the chip, open the disk from within its own system, open it in any
+other way, start recovery."""
+_ASKED: Final[dict[Way, tuple[Need, ...]]] = {
+    "chip": ("passphrase",),
+    "disk": ("passphrase", "password"),
+    "other": ("passphrase", "firmware_password", "password"),
+    "recovery": ("passphrase", "firmware_password"),
+}
+"""What is asked for on each way, in this order, where there is one."""
+_WAYS: Final[dict[Target, Way]] = {
+    "main": "disk",
+    "other": "other",
+    "external": "other",
+    "recovery": "recovery",
 }
 ANSWERS: Final = (
     "wrong",
@@ -40,7 +59,7 @@ ANSWERS: Final = (
 
 
 class Budget(msgspec.Struct, kw_only=True, frozen=True):
-    """One of the three budgets of tries: failed ones, those left, and how long to wait now."""
+    """One of the budgets of tries: failed ones, those left, and how long to wait now."""
 
     failures: int
     left: int
@@ -50,7 +69,7 @@ class Budget(msgspec.Struct, kw_only=True, frozen=True):
 class Standing(msgspec.Struct, kw_only=True, frozen=True):
     """What the chip waits for, in this order, and its budgets by name (none while sealed)."""
 
-    needs: tuple[Literal["passphrase", "password"], ...] = ()
+    needs: tuple[Need, ...] = ()
     attempts: dict[str, Budget] = {}
 
     def budget(self, kind: str, mode: str) -> Budget | None:
@@ -124,20 +143,31 @@ def _nobody(doing: str, kind: Kind) -> SpacegrayError:
     )
 
 
-def standing(mailbox: ChipClient) -> Standing:
-    """How things stand with a chip."""
-    return standing_of(mailbox.show())
+def standing(mailbox: ChipClient, way: Way = "disk") -> Standing:
+    """How things stand with a chip, on this `way`."""
+    return standing_of(mailbox.show(), way)
 
 
-def standing_of(shown: dict[str, Any]) -> Standing:
+def standing_of(shown: dict[str, Any], way: Way = "disk") -> Standing:
     """The same, from what a chip said of itself."""
-    return msgspec.convert(
-        {"needs": shown.get("needs") or (), "attempts": shown.get("attempts") or {}}, Standing
-    )
+    waits = [need for need in shown.get("needs") or () if need in _ASKED[way]]
+    asked = shown.get("firmware_password") and not shown.get("firmware_password_given")
+    if asked and "firmware_password" in _ASKED[way]:
+        waits.append("firmware_password")
+    needs = [need for need in _ASKED[way] if need in waits]
+    return msgspec.convert({"needs": needs, "attempts": shown.get("attempts") or {}}, Standing)
 
 
-def attempt(mailbox: ChipClient, act: Callable[[], None]) -> Answer:
-    """Do what takes a secret, and say what came of it; raises SpacegrayError for other refusals."""
+def way_to(target: Target) -> Way:
+    """The way of a start for `target`."""
+    return _WAYS[target]
+
+
+def attempt(mailbox: ChipClient, act: Callable[[], None], way: Way = "disk") -> Answer:
+    """Do what takes a secret, and say what came of it and how things stand on this `way`.
+
+    Raises SpacegrayError for refusals that answer no try.
+    """
     try:
         act()
     except ChipRefusalError as refusal:
@@ -148,13 +178,15 @@ def attempt(mailbox: ChipClient, act: Callable[[], None]) -> Answer:
             code=refusal.code,
             stopped_by=refusal.stopped_by,
             next_step=refusal.next_step,
-            standing=standing(mailbox),
+            standing=standing(mailbox, way),
         )
-    return Answer(right=True, standing=standing(mailbox))
+    return Answer(right=True, standing=standing(mailbox, way))
 
 
-def unlock(mailbox: ChipClient, kind: Kind, descriptor: int, mode: Mode) -> Answer:
-    """Give a chip one secret of those that it waits for."""
+def unlock(
+    mailbox: ChipClient, kind: Kind, descriptor: int, mode: Mode, way: Way = "disk"
+) -> Answer:
+    """Give a chip one secret of those that it waits for on this `way`."""
 
     def act() -> None:
         if kind == "passphrase":
@@ -162,24 +194,17 @@ def unlock(mailbox: ChipClient, kind: Kind, descriptor: int, mode: Mode) -> Answ
         else:
             mailbox.unlock(descriptor, with_=kind, mode=mode)
 
-    return attempt(mailbox, act)
+    return attempt(mailbox, act, way)
 
 
-def satisfy(
-    doing: str,
-    owner: Owner,
-    now: Standing,
-    give: Callable[[Given], Answer],
-    *,
-    disk: bool = True,
-) -> None:
+def satisfy(doing: str, owner: Owner, now: Standing, give: Callable[[Given], Answer]) -> None:
     """Have `owner` give a chip all that it waits for, each until it is right.
 
-    Without `disk` the chip alone is to be opened. Raises what the owner raises.
+    Raises what the owner raises.
     """
     last: Answer | None = None
-    while needs := [each for each in now.needs if disk or each == "passphrase"]:
-        with owner.give(doing, needs[0], now, last) as given:
+    while now.needs:
+        with owner.give(doing, now.needs[0], now, last) as given:
             last = give(given)
         now = last.standing
         if last.right:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from spacegray import host, landlock, process
 from spacegray.errors import SpacegrayError
-from spacegray.machine import board, network
+from spacegray.machine import board, external, network
 from spacegray.machine.accelerator import MARKER, Accelerator
 from spacegray.machine.outcome import outcome
 from spacegray.qmp import Qmp, RefusedError
@@ -132,6 +134,49 @@ def test_everything_of_the_users_is_a_descriptor() -> None:
         assert f"fd={number}" in line
 
 
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[int]:
+    """The descriptor of a small image."""
+    with (tmp_path / "image").open("w+b") as file:
+        file.truncate(1 << 20)
+        yield file.fileno()
+
+
+def bootable(words: list[str]) -> list[str]:
+    """The devices that the firmware is told to start from."""
+    return [word.partition(",")[0] for word in words if "bootindex=" in word]
+
+
+def test_recovery_has_its_medium_and_its_port_and_no_disk(image: int) -> None:
+    made = board.scale(Spec(), small_host(), TCG)
+    given = dataclasses.replace(NUMBERS, disk=None, medium=image, recovery_port=57)
+    words = board.command(made, given, IDENTITY)
+    line = " ".join(words)
+    assert bootable(words) == ["virtio-blk-pci"]
+    assert "vhost-user-blk" not in line
+    assert "driver=raw,node-name=medium,read-only=on," in line
+    assert f"name={board.RECOVERY_PORT}" in line
+    for number in given.all():
+        assert f"fd={number}" in line
+
+
+def test_an_external_disk_is_the_only_one_to_start_from(image: int) -> None:
+    made = board.scale(Spec(), small_host(), TCG)
+    given = dataclasses.replace(NUMBERS, external=image)
+    words = board.command(made, given, IDENTITY)
+    assert bootable(words) == ["usb-storage"]
+    assert "vhost-user-blk-pci" in " ".join(words)
+    assert "UsbStorageSupport" not in " ".join(words)
+
+
+def test_without_one_no_firmware_is_left_a_way_to_usb_or_the_network() -> None:
+    line = " ".join(board.command(board.scale(Spec(), small_host(), TCG), NUMBERS, IDENTITY))
+    for way in ("UsbStorageSupport", "IPv4PXESupport", "VirtioNetSupport", "EFIShellSupport"):
+        assert f"opt/org.tianocore/{way},string=no" in line
+    assert "usb-storage" not in line
+    assert board.RECOVERY_PORT not in line
+
+
 def test_an_agent_port_is_there_when_it_is_given() -> None:
     made = board.scale(Spec(), small_host(), TCG)
     assert board.AGENT_PORT in " ".join(board.command(made, NUMBERS, IDENTITY))
@@ -158,8 +203,8 @@ class Machine:
 
 
 @contextlib.asynccontextmanager
-async def power_on(tmp_path: Path) -> AsyncIterator[Machine]:
-    """Start the plain machine, confined as the real one is."""
+async def power_on(tmp_path: Path, medium: int | None = None) -> AsyncIterator[Machine]:
+    """Start the plain machine, confined as the real one is; or the locked one with a `medium`."""
     files = host.ovmf()
     made = board.scale(Spec(), HOST, TCG)
     pairs = [socket.socketpair() for _ in range(4)]
@@ -175,14 +220,16 @@ async def power_on(tmp_path: Path) -> AsyncIterator[Machine]:
         descriptors = board.Descriptors(
             firmware=image.fileno(),
             variables=variables.fileno(),
-            disk=raw.fileno(),
+            disk=raw.fileno() if medium is None else None,
+            medium=medium,
             monitor=monitor,
             serial=serial,
             guest_port=guest,
             agent_port=agent,
         )
+        command = board.plain_command if medium is None else board.command
         child = process.spawn(
-            board.plain_command(made, descriptors, IDENTITY),
+            command(made, descriptors, IDENTITY),
             descriptors=descriptors.all(),
             reach=board.reach(made),
         )
@@ -282,6 +329,42 @@ def test_qemu_reads_its_own_data_and_nothing_of_the_users(tmp_path: Path) -> Non
             assert "NoNewPrivs:\t1" in status
 
     run(test())
+
+
+def test_an_external_disk_is_plugged_in_while_it_runs(tmp_path: Path) -> None:
+    path = tmp_path / "external.img"
+    path.write_bytes(bytes(1 << 20))
+
+    async def test() -> None:
+        async with power_on(tmp_path) as machine:
+            with external.opened(path, "starting") as descriptor:
+                await external.plug(machine.qmp, descriptor)
+            blocks = await machine.qmp.execute("query-block")
+            (found,) = [each for each in blocks if "external" in each["qdev"]]
+            assert found["inserted"]["ro"] is False
+            assert found["inserted"]["image"]["virtual-size"] == 1 << 20
+
+    run(test())
+
+
+def test_recovery_s_medium_is_read_only_and_there(tmp_path: Path) -> None:
+    """As the chip hands it over: a sealed memory file, opened anew for reading."""
+    writable = os.memfd_create("medium", os.MFD_CLOEXEC)
+    os.truncate(writable, 1 << 20)
+    medium = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)
+    os.close(writable)
+
+    async def test() -> None:
+        async with power_on(tmp_path, medium=medium) as machine:
+            blocks = await machine.qmp.execute("query-block")
+            (found,) = [each for each in blocks if "virtio" in each["qdev"]]
+            assert found["inserted"]["node-name"] == "medium"
+            assert found["inserted"]["ro"] is True
+
+    try:
+        run(test())
+    finally:
+        os.close(medium)
 
 
 def test_a_reset_ends_qemu_and_says_so_first(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """What the serial console says of the boot chain, and that no bytes on it do harm."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacegray.links import LINKS
+from spacegray.links import TARGETS, Target, chain
 from spacegray.workstation.serial import LINE_LIMIT_BYTES, SerialWatch, sighting
 
 DENIED = (
@@ -17,6 +18,7 @@ def test_the_firmwares_refusal_is_seen_through_its_escape_codes():
     assert seen is not None
     assert (seen.link, seen.status) == ("kernel", "failed")
     assert "Secure Boot refused the kernel image" in seen.detail
+    assert seen.refused
 
 
 def test_nothing_to_boot_is_a_failure_of_the_kernel_link():
@@ -49,12 +51,52 @@ def test_a_corrupted_block_is_reported_and_need_not_end_the_start():
     assert (seen.link, seen.status, seen.fatal) == ("system", "failed", False)
 
 
-@given(st.lists(st.binary(max_size=300)))
-def test_any_bytes_in_any_pieces_are_survived(pieces):
-    watch = SerialWatch()
+STARTED = b'BdsDxe: starting Boot0000 "Spacegray" from UsbMassStorage(0xFFFF,0xFFFF,0xFF,0xFF)\r\n'
+
+
+@pytest.mark.parametrize("target", ["other", "external"])
+def test_a_foreign_system_is_up_once_the_firmware_starts_it(target: Target):
+    (seen,) = SerialWatch(target).feed(STARTED)
+    assert (seen.link, seen.status) == ("kernel", "ok")
+    assert SerialWatch("main").feed(STARTED) == []
+    assert sighting(b"spacegray: link kernel ok 6.12", target) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"Something has gone seriously wrong: SBAT self-check failed: Security Policy Violation",
+        b"Verifying shim SBAT data failed: Security Policy Violation",
+        b"Verification failed: (0x1A) Security Violation",
+        b"error: bad shim signature.",
+    ],
+)
+def test_a_loaders_own_refusal_counts_until_a_kernel_speaks(words: bytes):
+    watch = SerialWatch("external")
+    seen = watch.feed(STARTED + words + b"\r\n")[-1]
+    assert (seen.link, seen.status, seen.fatal) == ("kernel", "failed", True)
+    watch = SerialWatch("external")
+    (seen,) = watch.feed(STARTED + b"[    0.0] Linux version 6.12\r\n" + words + b"\r\n")
+    assert seen.status == "ok"
+    assert SerialWatch("main").feed(words + b"\r\n") == []
+
+
+def test_recovery_speaks_of_its_kernel_and_of_nothing_else():
+    seen = sighting(b"spacegray: link kernel ok 6.12", "recovery")
+    assert seen is not None
+    for link in ("system", "data", "recovery", "login"):
+        assert sighting(f"spacegray: link {link} ok".encode(), "recovery") is None
+    seen = sighting(b"spacegray: link recovery failed the chip does not answer", "recovery")
+    assert seen is not None
+    assert (seen.status, seen.detail) == ("failed", "the chip does not answer")
+
+
+@given(st.sampled_from(TARGETS), st.lists(st.binary(max_size=300)))
+def test_any_bytes_in_any_pieces_are_survived(target, pieces):
+    watch = SerialWatch(target)
     for piece in pieces:
         for seen in watch.feed(piece):
-            assert seen.link in LINKS
+            assert seen.link in chain(target)
             assert seen.detail.isprintable()
 
 

@@ -62,9 +62,7 @@ class Locked:
         self.at = paths.workstation("pro")
         for folder in (self.at.folder, self.at.state_folder, self.at.run):
             folder.mkdir(parents=True)
-        record = create.Installed(
-            ecid="0x1", edition="tiny", root_hash="", kernel="", disk_bytes=1, partitions=[]
-        )
+        record = create.Installed(ecid="0x1", edition="tiny", disk_bytes=1)
         create.note_empty(self.at, record, empty=False)
         self.chip = FakeChip()
         self.supervisor = Supervisor(paths, "pro", None)

@@ -8,6 +8,7 @@ import pytest
 from spacegray.chip.client import ChipClient
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
+from spacegray.links import TARGETS
 from spacegray.workstation import unlock
 from spacegray.workstation.unlock import Answer, Given, Kind, Standing
 
@@ -68,13 +69,13 @@ class Typist:
         return self.give(doing, kind, Standing(), None)
 
 
-def satisfy(chip: FakeChip, typist: Typist, *, disk: bool = True) -> None:
+def satisfy(chip: FakeChip, typist: Typist, *, way: unlock.Way = "disk") -> None:
     mailbox = cast(ChipClient, chip)
 
     def give(given: Given) -> Answer:
-        return unlock.unlock(mailbox, given.kind, given.descriptor, given.mode)
+        return unlock.unlock(mailbox, given.kind, given.descriptor, given.mode, way)
 
-    unlock.satisfy("starting", typist, unlock.standing(mailbox), give, disk=disk)
+    unlock.satisfy("starting", typist, unlock.standing(mailbox, way), give)
 
 
 def test_what_needs_nothing_asks_nothing():
@@ -98,8 +99,30 @@ def test_passphrase_then_password_each_until_it_is_right():
 
 def test_without_the_disk_the_password_is_not_asked_for():
     chip, typist = FakeChip("p", "w"), Typist("p")
-    satisfy(chip, typist, disk=False)
+    satisfy(chip, typist, way="chip")
     assert chip.open == {"passphrase"}
+
+
+@pytest.mark.parametrize(
+    ("way", "asked"),
+    [
+        ("chip", []),
+        ("disk", ["password"]),
+        ("other", ["firmware_password", "password"]),
+        ("recovery", ["firmware_password"]),
+    ],
+)
+def test_the_firmware_password_is_asked_for_off_the_beaten_way(way: unlock.Way, asked: list[str]):
+    shown = {"needs": ["password"], "firmware_password": True, "firmware_password_given": False}
+    assert list(unlock.standing_of(shown, way).needs) == asked
+    given = {**shown, "firmware_password_given": True}
+    assert "firmware_password" not in unlock.standing_of(given, way).needs
+
+
+def test_each_target_has_its_way():
+    assert {target: unlock.way_to(target) for target in TARGETS} == {
+        "main": "disk", "other": "other", "external": "other", "recovery": "recovery",
+    }  # fmt: skip
 
 
 def test_an_owner_who_gives_up_ends_it():

@@ -1,0 +1,78 @@
+"""Promise: the note of what is on the disk follows what is done, and is whole or not there."""
+
+from pathlib import Path
+
+import pytest
+
+from spacegray.paths import Paths, WorkstationPaths
+from spacegray.spec import Spec
+from spacegray.workstation import create
+from spacegray.workstation.install import System
+
+OLD = System(edition="tiny", root_hash="1" * 64, kernel="6.1", epoch=1)
+NEW = System(edition="tiny", root_hash="2" * 64, kernel="6.2", epoch=2)
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> WorkstationPaths:
+    paths = Paths.current({"SPACEGRAY_HOME": str(tmp_path)}).workstation("pro")
+    for folder in (paths.folder, paths.state_folder):
+        folder.mkdir(parents=True)
+    create.finish(paths, "0x1", Spec(), "a", OLD)
+    return paths
+
+
+def read(at: WorkstationPaths) -> create.Installed:
+    found = create.installed(at)
+    assert found is not None
+    return found
+
+
+def test_a_new_disk_is_described(at: WorkstationPaths):
+    note = read(at)
+    assert (note.ecid, note.slot, note.root_hash, note.kernel) == ("0x1", "a", "1" * 64, "6.1")
+    assert (note.empty, note.other) == (False, False)
+    names = [each["name"] for each in note.partitions]
+    assert {"esp", "system", "verity", "data", "esp-b"} <= set(names)
+    assert max(p["start_bytes"] + p["size_bytes"] for p in note.partitions) < Spec().ssd_bytes
+
+
+def test_what_lies_in_the_other_slot_counts_once_it_is_in_use(at: WorkstationPaths):
+    create.note_system(at, "b", NEW, in_use=False)
+    assert (read(at).slot, read(at).root_hash) == ("a", "1" * 64)
+    create.note_slot(at, "b")
+    assert (read(at).slot, read(at).root_hash, read(at).kernel) == ("b", "2" * 64, "6.2")
+    create.note_slot(at, "a")
+    assert read(at).root_hash == "1" * 64
+
+
+def test_a_reinstalled_system_is_in_use_at_once_and_a_new_chip_is_named(at: WorkstationPaths):
+    create.note_system(at, "b", NEW, in_use=True, ecid="0x2")
+    assert (read(at).ecid, read(at).slot, read(at).root_hash) == ("0x2", "b", "2" * 64)
+
+
+def test_another_systems_disk_stays_so_until_it_is_restored(at: WorkstationPaths):
+    create.note_empty(at, read(at), empty=True)
+    create.note_empty(at, read(at), empty=False, other=True)
+    create.note_empty(at, read(at), empty=True)
+    assert (read(at).empty, read(at).other) == (True, True)
+    create.finish(at, "0x1", Spec(), "a", NEW)
+    assert (read(at).empty, read(at).other) == (False, False)
+
+
+def test_where_there_is_no_whole_note_there_is_no_workstation(at: WorkstationPaths):
+    content = at.installed.read_bytes()
+    for damaged in (content[:-1], b"", b"{}"):
+        at.installed.write_bytes(damaged)
+        assert create.installed(at) is None
+        create.note_slot(at, "b")
+        create.note_system(at, "b", NEW, in_use=True)
+        assert at.installed.read_bytes() == damaged
+    at.installed.unlink()
+    create.note_slot(at, "b")
+    assert not at.installed.exists()
+
+
+def test_a_slot_of_which_nothing_is_known_has_no_seal(at: WorkstationPaths):
+    create.note_slot(at, "b")
+    assert (read(at).root_hash, read(at).kernel) == ("", "")
