@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from spacegray.console import launch
-from spacegray.links import LINKS
+from spacegray.links import LINKS, chain
 from tests.browser.conftest import OpenPage, artifact
 from tests.conftest import Running
 from tests.support.keyboard import type_text
@@ -21,6 +21,10 @@ from tests.support.keyboard import type_text
 BOOT_MILLISECONDS = 240_000.0
 PROMPT_SECONDS = 120.0
 POLL_SECONDS = 1.0
+STILL_SECONDS = 1.5
+"""A picture that does not change for so long is drawn."""
+CURSOR_PIXELS = 16 * 32
+"""What a blinking cursor adds and takes away, at most."""
 CHIP_MILLISECONDS = 60_000.0
 DISK_PASSWORD = "a Disk's own password, 4"
 WRONG_PASSWORD = "surely not this one, 5"
@@ -76,7 +80,7 @@ def test_power_on_watch_the_boot_log_in_and_type(
 ):
     running = powered_off
     # Two device pixels to each, so that the machine's own pixels are all to be seen.
-    page = open_page(address, device_scale_factor=2)
+    page = open_page(address, device_scale_factor=2, color_scheme="dark")
     expect(page.locator("#state")).to_have_text("Off")
     page.evaluate(MONITOR)
     page.locator(".power-on").click()
@@ -160,3 +164,55 @@ def test_a_chip_with_a_password_is_unlocked_on_the_page(
     assert kept == []
     log = with_password.cli.paths.console_log
     assert log in files, "the control: what the console logs was among what was searched"
+
+
+def redrawn(page: Page, before: int) -> int:
+    """Wait until another picture than the one of `before` bright pixels stands still."""
+    deadline = time.monotonic() + PROMPT_SECONDS
+    last, since = before, time.monotonic()
+    while True:
+        now = bright_pixels(page)
+        if abs(now - last) > CURSOR_PIXELS:
+            last, since = now, time.monotonic()
+        if abs(last - before) > CURSOR_PIXELS and time.monotonic() - since > STILL_SECONDS:
+            return last
+        assert time.monotonic() < deadline, "the screen does not change"
+        page.wait_for_timeout(200)
+
+
+def test_recovery_is_started_and_worked_with_on_the_page(
+    with_password: Running, address: str, open_page: OpenPage
+):
+    """Its menu on the machine's screen changes what the panel beside it then shows."""
+    page = open_page(address, color_scheme="dark")
+    page.get_by_role("button", name="Security").click()
+    panel = page.locator("#security-panel")
+    expect(panel.locator(".summary")).to_contain_text("no external boot")
+    page.get_by_role("button", name="Start recovery").click()
+    expect(page.locator("#state")).to_have_text("Recovery", timeout=BOOT_MILLISECONDS)
+    lit = page.locator('#links li[data-phase="lit"]')
+    assert lit.evaluate_all("all => all.map(each => each.dataset.link)") == list(chain("recovery"))
+    page.keyboard.press("Escape")
+
+    expect(page.locator("#tools")).to_be_visible()
+    shown = redrawn(page, 0)
+    page.locator("#screen canvas").click()
+    page.keyboard.press("Enter")
+    shown = redrawn(page, shown)
+    type_text(page, f"{DISK_PASSWORD}\n")
+    shown = redrawn(page, shown)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    redrawn(page, shown)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Control+Alt+Shift")
+    page.get_by_role("button", name="Security").click()
+    expect(panel.locator(".summary")).to_contain_text("external boot allowed", timeout=30_000)
+    if (picture := artifact("console-recovery.png")) is not None:
+        page.screenshot(path=picture)
+
+    cli, name = with_password.cli, with_password.name
+    words = ("security", "set", name, "--external-boot", "deny", "--password-file", "-")
+    cli(*words, stdin=DISK_PASSWORD.encode())
+    expect(panel.locator(".summary")).to_contain_text("no external boot", timeout=30_000)

@@ -3,11 +3,11 @@ import type { Answer, Attempts, Budget, ChipFacts, Need, Refusal, Status } from 
 import { counted, sentence, span } from "./words.ts";
 
 /** The ways to unlock: each has a secret of its own, or tries of its own. */
-export type Way = "passphrase" | "password" | "recovery" | "recovery_key";
+export type Way = "passphrase" | "password" | "recovery" | "recovery_key" | "firmware_password";
 
 /** How a way is named to the chip. */
 export interface Asked {
-  readonly kind: "passphrase" | "password" | "recovery_key";
+  readonly kind: "passphrase" | "password" | "recovery_key" | "firmware_password";
   readonly mode: "normal" | "recovery";
 }
 
@@ -22,6 +22,7 @@ const NAMES: Record<Way, string> = {
   password: "password",
   recovery: "password",
   recovery_key: "recovery key",
+  firmware_password: "firmware password",
 };
 
 const TITLES: Record<Way, string> = {
@@ -29,6 +30,7 @@ const TITLES: Record<Way, string> = {
   password: "Password",
   recovery: "Password, in recovery mode",
   recovery_key: "Recovery key",
+  firmware_password: "Firmware password",
 };
 
 const WHY: Record<Way, string> = {
@@ -40,6 +42,8 @@ const WHY: Record<Way, string> = {
     "It is the same password, with ten tries of its own for when those at power-on are used up.",
   recovery_key:
     "The 28 characters, in seven groups of four, that were shown when it was made. It opens the disk where the password is forgotten.",
+  firmware_password:
+    "The chip asks for it before anything but the chosen startup disk starts. It is not the disk’s password.",
 };
 
 /** What one way asks for now. */
@@ -63,6 +67,7 @@ export function asked(way: Way): Asked {
 /** The ways that a machine which waits for `need` leaves open, the usual one first. */
 export function ways(need: Need, attempts: Attempts, chip: ChipFacts | null): Way[] {
   if (need === "passphrase") return ["passphrase"];
+  if (need === "firmware_password") return attempts.firmware_password?.left === 0 ? [] : [need];
   const open: Way[] = [];
   if (attempts.password?.left !== 0) open.push("password");
   else if (attempts.recovery?.left !== 0) open.push("recovery");
@@ -118,6 +123,9 @@ function tries(way: Way, attempts: Attempts): string {
 function after(way: Way, attempts: Attempts, chip: ChipFacts | null): string {
   const name = budget(way);
   if (name === null) return "";
+  if (name === "firmware_password") {
+    return "After the last wrong one nothing but the chosen startup disk starts any more; the disk and its password are not touched by that.";
+  }
   const rest: string[] = [];
   for (const other of ["password", "recovery", "recovery_key"] as const) {
     const left = attempts[other]?.left ?? 0;

@@ -15,6 +15,7 @@ import { confirm } from "./view/confirm.ts";
 import { CoverView } from "./view/cover.ts";
 import { DisplayView } from "./view/display.ts";
 import { PanelView } from "./view/panel.ts";
+import { SecurityView } from "./view/security.ts";
 import { UnlockView } from "./view/unlock.ts";
 
 const LIST_MS = 3000;
@@ -29,8 +30,9 @@ const unlock = new UnlockView({
   },
   changed: () => draw(),
 });
-const cover = new CoverView(unlock, () => void ask("start"));
+const cover = new CoverView(unlock, (verb) => void ask(verb));
 const panel = new PanelView();
+const security = new SecurityView((verb) => void ask(verb));
 const banner = new BannerView();
 const display = new DisplayView(() => draw());
 const stage = byId("stage", "main");
@@ -40,6 +42,7 @@ let current: string | null = null;
 let model: Model = EMPTY;
 let lifeline: Lifeline | null = null;
 let told = "";
+let heeded = "";
 let health: Health = "connected";
 
 function seconds(): number {
@@ -71,6 +74,9 @@ function receive(event: ConsoleEvent): void {
   const facts = JSON.stringify([current, model.status?.state, model.status?.boot, model.notes.length]);
   if (facts !== told) panel.update(current, model.notes);
   told = facts;
+  const safety = JSON.stringify([current, model.status?.state, model.status?.boot, model.status?.errand]);
+  if (safety !== heeded) security.update(current, model.status);
+  heeded = safety;
 }
 
 /** What is known of the chip decides what is said of a machine that does not run. */
@@ -123,6 +129,7 @@ async function refresh(): Promise<void> {
   else if (health === "connected") banner.update("connected");
   // An erased chip may begin a new life, of which no event tells.
   if (model.chip?.life && model.chip.life !== "in use") void learn();
+  if (model.status?.state === "recovery") security.refresh();
   if (current === null) select(wanted() ?? all[0]?.name ?? null);
   bar.updateList(all, current);
 }
@@ -136,8 +143,10 @@ async function ask(verb: Verb): Promise<void> {
   if (name === null) return;
   // Nothing runs yet in one that is locked.
   const idle = model.status?.state === "locked";
-  if (verb === "stop" && !idle && !(await confirm(`Shut down ${name}?`, "Programs that run in it are closed.", "Shut down"))) return;
-  if (verb === "restart" && !(await confirm(`Restart ${name}?`, "Programs that run in it are closed.", "Restart"))) return;
+  const inRecovery = model.status?.state === "recovery";
+  const harm = inRecovery ? "Recovery ends; what it is doing just now is not finished." : "Programs that run in it are closed.";
+  if (verb === "stop" && !idle && !(await confirm(`Shut down ${name}?`, harm, "Shut down"))) return;
+  if (verb === "restart" && !(await confirm(`Restart ${name}?`, harm, "Restart"))) return;
   try {
     await act(name, verb);
   } catch (error) {

@@ -1,19 +1,22 @@
 /** What the console tells about one workstation, and what follows from it. No DOM in here. */
 
-export const LINKS = [
-  "chip",
-  "firmware",
-  "disk",
-  "machine",
-  "kernel",
-  "system",
-  "data",
-  "login",
-] as const;
-export type LinkName = (typeof LINKS)[number];
+export type LinkName =
+  | "chip" | "firmware" | "disk" | "machine" | "kernel" | "system" | "data" | "login" | "recovery";
 
-export type State = "off" | "starting" | "locked" | "running" | "stopping" | "failed";
-export type Verb = "start" | "stop" | "restart";
+/** What a start is for: our system, another one on the disk, an external disk, recovery. */
+export type Target = "main" | "other" | "external" | "recovery";
+
+/** The links of each, in the order in which power-on passes them. */
+export const CHAINS: Readonly<Record<Target, readonly LinkName[]>> = {
+  main: ["chip", "firmware", "disk", "machine", "kernel", "system", "data", "login"],
+  other: ["chip", "firmware", "disk", "machine", "kernel"],
+  external: ["chip", "firmware", "disk", "machine", "kernel"],
+  recovery: ["chip", "firmware", "machine", "kernel", "recovery"],
+};
+
+export type State = "off" | "starting" | "locked" | "running" | "recovery" | "stopping" | "failed";
+export type Verb = "start" | "stop" | "restart" | "recovery";
+export const VERBS: readonly Verb[] = ["start", "stop", "restart", "recovery"];
 
 /** One observation about a link: `at` in Unix seconds, `seconds` since power-on. */
 export interface Sighting {
@@ -39,9 +42,9 @@ export interface Errand {
 }
 
 /** What the chip may wait for, in the state `locked`. */
-export type Need = "passphrase" | "password";
+export type Need = "passphrase" | "password" | "firmware_password";
 /** What wrong tries are counted for, each by itself. */
-export type Budget = "password" | "recovery" | "recovery_key";
+export type Budget = "password" | "recovery" | "recovery_key" | "firmware_password";
 
 export interface Tries {
   readonly failures: number;
@@ -73,6 +76,8 @@ export interface Status {
   readonly reason: string;
   readonly link: string | null;
   readonly boot: number;
+  /** What the present or last start is for. */
+  readonly target: Target;
   readonly since: number;
   readonly links: readonly Sighting[];
   readonly needs: readonly Need[];
@@ -161,7 +166,7 @@ export interface ChainLink {
 export function chain(status: Status | null): ChainLink[] {
   const state = status?.state ?? "off";
   let due = state === "starting" || state === "locked";
-  return LINKS.map((name) => {
+  return CHAINS[target(status)].map((name) => {
     const seen = state === "off" ? undefined : status?.links.findLast((each) => each.link === name);
     const detail = seen?.detail ?? "";
     const seconds = seen?.seconds ?? null;
@@ -176,10 +181,16 @@ export function chain(status: Status | null): ChainLink[] {
   });
 }
 
+/** What the chain that is to be seen is for: that of a machine that is off, its own system. */
+export function target(status: Status | null): Target {
+  return status === null || status.state === "off" ? "main" : status.target;
+}
+
 /** Whether a machine is there whose screen can be looked at. */
 export function hasScreen(status: Status | null): boolean {
   switch (status?.state) {
     case "running":
+    case "recovery":
     case "stopping":
       return true;
     case "starting":
@@ -201,13 +212,14 @@ export function pending(status: Status | null): Verb | null {
   return errand && !errand.done ? errand.verb : null;
 }
 
-/** Which of the three buttons make sense now. */
+/** Which of the buttons make sense now. */
 export function allowed(status: Status | null): Record<Verb, boolean> {
   const idle = pending(status) === null;
   const state = status?.state;
   return {
     start: idle && (state === "off" || state === "failed"),
-    stop: state === "running" || state === "starting" || state === "locked",
-    restart: idle && state === "running",
+    stop: state === "running" || state === "recovery" || state === "starting" || state === "locked",
+    restart: idle && (state === "running" || state === "recovery"),
+    recovery: idle && (state === "off" || state === "failed"),
   };
 }

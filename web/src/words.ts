@@ -1,6 +1,5 @@
 /** The words and figures of the page. No DOM in here. */
-import type { ChainLink, LinkName, State, Status } from "./model.ts";
-import { LINKS } from "./model.ts";
+import type { ChainLink, LinkName, State, Status, Target } from "./model.ts";
 
 export const LINK_TITLES: Record<LinkName, string> = {
   chip: "Chip",
@@ -11,18 +10,28 @@ export const LINK_TITLES: Record<LinkName, string> = {
   system: "System",
   data: "Data",
   login: "Login",
+  recovery: "Recovery",
+};
+
+/** What the chain is drawn for, where it is not the machine's own system. */
+export const TARGET_TITLES: Record<Target, string> = {
+  main: "",
+  other: "another system",
+  external: "external disk",
+  recovery: "recovery",
 };
 
 /** What it means that a link holds. */
 export const LINK_MEANINGS: Record<LinkName, string> = {
   chip: "The vault is open and the chip answers.",
-  firmware: "The firmware is the one the chip remembers.",
+  firmware: "The firmware is the one that this chip’s ticket names.",
   disk: "The encrypted disk is served to the machine.",
   machine: "The processor runs.",
-  kernel: "Secure Boot accepted the signed kernel.",
+  kernel: "Secure Boot accepted the kernel or its loader.",
   system: "The sealed system volume is open.",
   data: "The writable data volume is mounted.",
   login: "The guest of this start answered.",
+  recovery: "The recovery system of this start answered.",
 };
 
 /** What it means that a link broke, and what to do about it. */
@@ -32,8 +41,8 @@ const BROKEN: Record<LinkName, { readonly means: string; readonly next: string }
     next: "See that its state folder is complete and was not changed, then power on again.",
   },
   firmware: {
-    means: "The firmware is not the one the chip remembers, so the chip did not let it run.",
-    next: "Put the original firmware file back into the workstation’s folder.",
+    means: "The firmware is not the one that this chip’s ticket names, so the chip did not let it run.",
+    next: "Put the original file back into the workstation’s folder; `reinstall` puts a whole system there, and keeps the data.",
   },
   disk: {
     means: "The encrypted disk could not be opened for this machine.",
@@ -44,12 +53,12 @@ const BROKEN: Record<LinkName, { readonly means: string; readonly next: string }
     next: "Look into its log; `doctor` says what this host lacks.",
   },
   kernel: {
-    means: "The firmware did not accept the kernel image on the disk: it is unsigned or was changed.",
-    next: "Nothing of it was run. Restore the system, or make the workstation anew.",
+    means: "The policy does not let what was to start do so: it is unsigned, was changed, or is not what this chip’s ticket names.",
+    next: "Nothing of it was run. `recovery` can reinstall the system and keeps the data; `restore` begins anew.",
   },
   system: {
     means: "The sealed system volume does not match its seal.",
-    next: "Some of it was changed or damaged. Restore the system; the data volume is apart from it.",
+    next: "Some of it was changed or damaged. `recovery` can reinstall the system; the data volume is apart from it.",
   },
   data: {
     means: "The data volume could not be mounted.",
@@ -57,7 +66,11 @@ const BROKEN: Record<LinkName, { readonly means: string; readonly next: string }
   },
   login: {
     means: "The guest did not answer, so nobody can log in.",
-    next: "Look at its screen and its log, then power on again.",
+    next: "Look at its screen and its log, then power on again; `recovery` can check the disk.",
+  },
+  recovery: {
+    means: "The recovery system started, but did not answer.",
+    next: "Look into its log, then start recovery again.",
   },
 };
 
@@ -66,16 +79,13 @@ const STATES: Record<State, string> = {
   starting: "Starting",
   locked: "Locked",
   running: "Running",
+  recovery: "Recovery",
   stopping: "Shutting down",
   failed: "Failed",
 };
 
 export function stateTitle(state: State | undefined): string {
   return state ? STATES[state] : "Connecting";
-}
-
-export function isLink(name: string | null | undefined): name is LinkName {
-  return LINKS.some((link) => link === name);
 }
 
 /** Seconds with as many digits as matter: 0.42 s, 7.3 s, 48 s, 3 min 5 s. */
@@ -134,9 +144,9 @@ export function counted(count: number, one: string, several = `${one}s`): string
 /** The commands of `spacegray` that are for one workstation, and those that are not. */
 export const COMMANDS: readonly string[] = [
   "chip attest", "chip show", "create", "delete", "erase", "export", "import", "logs", "open",
-  "password change", "password remove", "password set", "password verify", "recovery-key",
-  "restart", "restore", "shell", "show", "ssd accept", "ssd show", "ssd verify", "start", "stop",
-  "target-disk", "up",
+  "password change", "password remove", "password set", "password verify", "recovery",
+  "recovery-key", "reinstall", "restart", "restore", "security set", "security show", "shell",
+  "show", "ssd accept", "ssd show", "ssd verify", "start", "stop", "target-disk", "up", "update",
 ];
 export const GENERAL_COMMANDS: readonly string[] = ["doctor", "list"];
 
@@ -189,6 +199,25 @@ export function lockedOut(name: string): Failure {
     found: [],
     next: `\`restore ${name}\` makes a new system on an empty disk; \`erase ${name}\` only destroys what there is.`,
   };
+}
+
+/** Every try of the firmware password is used up: the way to all but the system itself is shut. */
+export function shutOut(name: string): Failure {
+  return {
+    title: "Only its own system starts now",
+    means: "Every try of the firmware password is used up: neither recovery nor anything else but the chosen startup disk starts.",
+    found: [],
+    next: `\`stop ${name}\`, then \`start ${name}\`: its system and its data are as they were. Only \`restore ${name}\`, which erases all data, ends the firmware password.`,
+  };
+}
+
+/** The links at which recovery is what helps, since the chip and the machine are in order. */
+const HELPED: readonly LinkName[] = ["kernel", "system", "data", "login"];
+
+/** Whether recovery is to be offered for what broke. */
+export function recoverable(status: Status | null, links: readonly ChainLink[]): boolean {
+  const broken = links.find((link) => link.phase === "broken");
+  return status?.state === "failed" && status.target !== "recovery" && !!broken && HELPED.includes(broken.name);
 }
 
 /** A failure in plain words. */

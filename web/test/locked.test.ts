@@ -18,7 +18,7 @@ function attempts(password = 0, recovery = 0, recoveryKey = 0, waitSeconds = 0):
 
 function locked(needs: readonly Need[], tries: Attempts, more: Partial<Status> = {}): Status {
   return {
-    kind: "status", state: "locked", reason: "", link: null, boot: 1, since: NOW, links: [],
+    kind: "status", state: "locked", reason: "", link: null, boot: 1, target: "main", since: NOW, links: [],
     needs, attempts: tries, attempts_at: NOW, locked_until: NOW + 600, errand: null, ...more,
   };
 }
@@ -149,5 +149,18 @@ test("a locked machine waits at its chip, has no screen, and can be switched off
   assert.deepEqual(chain(status).map((link) => link.phase).slice(0, 2), ["awaited", "dark"]);
   assert.equal(hasScreen(status), false);
   const errand = { verb: "start", done: false, error: null } as const;
-  assert.deepEqual(allowed({ ...status, errand }), { start: false, stop: true, restart: false });
+  assert.deepEqual(allowed({ ...status, errand }), { start: false, stop: true, restart: false, recovery: false });
+});
+
+test("a firmware password is asked for alone, with tries of its own, and its end is another one", () => {
+  const of = (failures: number): Attempts => ({
+    ...attempts(), firmware_password: { failures, left: 10 - failures, wait_seconds: 0 },
+  });
+  const now = prompt(locked(["firmware_password"], of(1)), MADE, null, NOW);
+  assert.equal(now?.label, "Firmware password");
+  assert.deepEqual(now?.others, []);
+  assert.match(now?.tries ?? "", /^9 of 10/);
+  assert.match(now?.after ?? "", /nothing but the chosen startup disk/);
+  assert.deepEqual(asked("firmware_password"), { kind: "firmware_password", mode: "normal" });
+  assert.equal(prompt(locked(["firmware_password"], of(10)), MADE, null, NOW), null);
 });

@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Note, Sighting, State, Status } from "../src/model.ts";
-import { allowed, chain, EMPTY, hasScreen, LINKS, NOTE_LIMIT, parseEvent, poweredOnAt, reduce } from "../src/model.ts";
+import { allowed, chain, CHAINS, EMPTY, hasScreen, NOTE_LIMIT, parseEvent, poweredOnAt, reduce } from "../src/model.ts";
 
 function seen(link: string, seconds: number, status: "ok" | "failed" = "ok"): Sighting {
   return { link, status, detail: `${link} detail`, at: 1000 + seconds, seconds };
 }
 
 function status(state: State, links: Sighting[] = [], more: Partial<Status> = {}): Status {
-  return { kind: "status", state, reason: "", link: null, boot: 1, since: 1000, links, needs: [], attempts: {}, attempts_at: null, locked_until: null, errand: null, ...more };
+  return { kind: "status", state, reason: "", link: null, boot: 1, target: "main", since: 1000, links, needs: [], attempts: {}, attempts_at: null, locked_until: null, errand: null, ...more };
 }
 
 function phases(of: Status | null): string[] {
@@ -31,7 +31,7 @@ test("links light up in order and exactly the next one is awaited", () => {
 });
 
 test("all links are lit in a running machine", () => {
-  const all = status("running", LINKS.map((link, index) => seen(link, index)));
+  const all = status("running", CHAINS.main.map((link, index) => seen(link, index)));
   assert.deepEqual(new Set(phases(all)), new Set(["lit"]));
 });
 
@@ -76,11 +76,11 @@ test("the screen is looked at once the processor runs, and no longer than that",
 
 test("a start may be given up, nothing else may be asked for twice", () => {
   const errand = { verb: "start", done: false, error: null } as const;
-  assert.deepEqual(allowed(status("off")), { start: true, stop: false, restart: false });
-  assert.deepEqual(allowed(status("off", [], { errand })), { start: false, stop: false, restart: false });
-  assert.deepEqual(allowed(status("starting", [], { errand })), { start: false, stop: true, restart: false });
-  assert.deepEqual(allowed(status("running")), { start: false, stop: true, restart: true });
-  assert.deepEqual(allowed(null), { start: false, stop: false, restart: false });
+  assert.deepEqual(allowed(status("off")), { start: true, stop: false, restart: false, recovery: true });
+  assert.deepEqual(allowed(status("off", [], { errand })), { start: false, stop: false, restart: false, recovery: false });
+  assert.deepEqual(allowed(status("starting", [], { errand })), { start: false, stop: true, restart: false, recovery: false });
+  assert.deepEqual(allowed(status("running")), { start: false, stop: true, restart: true, recovery: false });
+  assert.deepEqual(allowed(null), { start: false, stop: false, restart: false, recovery: false });
 });
 
 test("power-on is told from the first link, or from the state before there is one", () => {
@@ -91,4 +91,24 @@ test("power-on is told from the first link, or from the state before there is on
 test("anything that is no event of ours is ignored", () => {
   for (const text of ["", "null", "[]", "{}", '{"kind":"other"}', "{"]) assert.equal(parseEvent(text), null);
   assert.equal(parseEvent(JSON.stringify(status("off")))?.kind, "status");
+});
+
+test("each start has the links of what it is for; a machine that is off has those of its own system", () => {
+  const recovery = status("starting", [seen("chip", 0.3)], { target: "recovery" });
+  assert.deepEqual(chain(recovery).map((link) => link.name), CHAINS.recovery);
+  assert.deepEqual(phases(recovery).slice(0, 2), ["lit", "awaited"]);
+  assert.equal(chain(status("running", [], { target: "external" })).at(-1)?.name, "kernel");
+  assert.equal(chain(status("off", [], { target: "recovery" })).at(-1)?.name, "login");
+  assert.equal(chain(status("failed", [], { target: "recovery", link: "recovery" })).at(-1)?.phase, "broken");
+});
+
+test("recovery has a screen, can be left and ended, and starts only where nothing runs", () => {
+  const there = status("recovery", [], { target: "recovery" });
+  assert.equal(hasScreen(there), true);
+  assert.deepEqual(allowed(there), { start: false, stop: true, restart: true, recovery: false });
+  assert.equal(allowed(status("off")).recovery, true);
+  assert.equal(allowed(status("failed")).recovery, true);
+  assert.equal(allowed(status("running")).recovery, false);
+  const asked = { verb: "recovery", done: false, error: null } as const;
+  assert.equal(allowed(status("off", [], { errand: asked })).recovery, false);
 });

@@ -5,10 +5,10 @@ import { wait } from "../src/backoff.ts";
 import type { Status } from "../src/model.ts";
 import { chain } from "../src/model.ts";
 import { rendering } from "../src/scaling.ts";
-import { brief, countdown, duration, ended, failure, findings, pieces, size, span } from "../src/words.ts";
+import { brief, countdown, duration, ended, failure, findings, pieces, recoverable, shutOut, size, span } from "../src/words.ts";
 
 const OFF: Status = {
-  kind: "status", state: "off", reason: "", link: null, boot: 1, since: 0, links: [], errand: null,
+  kind: "status", state: "off", reason: "", link: null, boot: 1, target: "main", since: 0, links: [], errand: null,
   needs: [], attempts: {}, attempts_at: null, locked_until: null,
 };
 
@@ -98,4 +98,18 @@ test("whole multiples of device pixels stay sharp, all else is smoothed", () => 
   assert.equal(rendering(1280, 1280, 1), "pixelated");
   assert.equal(rendering(1280, 1280, 1.5), "auto");
   assert.equal(rendering(1280, 900, 1), "auto");
+});
+
+test("recovery is offered where it helps, and not for what is wrong with itself or the chip", () => {
+  const failed = (link: string, target: Status["target"] = "main"): Status => ({ ...OFF, state: "failed", link, target });
+  const offered = (status: Status) => recoverable(status, chain(status));
+  for (const link of ["kernel", "system", "data", "login"]) assert.equal(offered(failed(link)), true, link);
+  for (const link of ["chip", "firmware", "disk", "machine"]) assert.equal(offered(failed(link)), false, link);
+  assert.equal(offered(failed("kernel", "recovery")), false);
+  assert.equal(offered({ ...failed("kernel"), state: "running", link: null }), false);
+  assert.match(failure(failed("kernel"), chain(failed("kernel")))?.next ?? "", /`recovery`.*`restore`/);
+});
+
+test("without tries for the firmware password its own system still starts", () => {
+  assert.match(shutOut("lab").next, /`start lab`.*`restore lab`/);
 });

@@ -1,4 +1,4 @@
-"""Guards: the commands that the page tells people to type are those that there are."""
+"""Guards: what the page says is what there is: commands, links of the chains, settings' words."""
 
 import json
 import re
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
+from spacegray import links
+from spacegray.boot import policies
 from spacegray.cli.app import app
 
-WORDS = Path(__file__).parents[3] / "web" / "src" / "words.ts"
+SOURCES = Path(__file__).parents[3] / "web" / "src"
+WORDS = SOURCES / "words.ts"
 
 
 def commands(command: click.Command, *words: str) -> Iterator[tuple[str, bool]]:
@@ -34,3 +37,29 @@ def test_the_page_knows_every_command_for_one_workstation():
     there_are = dict(commands(app))
     assert listed("COMMANDS") == {name for name, of_one in there_are.items() if of_one}
     assert listed("GENERAL_COMMANDS") <= {name for name, of_one in there_are.items() if not of_one}
+
+
+def words_of(source: str, name: str) -> dict[str, str]:
+    """The pairs of a constant Record of the page."""
+    found = re.search(rf"const {name}: [^=]+= {{\n(.*?)\n}};", (SOURCES / source).read_text(), re.S)
+    assert found is not None
+    return dict(re.findall(r'^ +(\w+): (?:"([^"]+)"|.*),?$', found.group(1), re.M))
+
+
+def test_the_page_draws_the_links_that_there_are():
+    found = re.search(r"CHAINS: .*?= {\n(.*?)\n};", (SOURCES / "model.ts").read_text(), re.S)
+    assert found is not None
+    drawn = {
+        target: tuple(json.loads(names))
+        for target, names in re.findall(r"(\w+): (\[.*?\])", found.group(1))
+    }
+    assert drawn == {target: links.chain(target) for target in links.TARGETS}
+
+
+def test_the_page_explains_the_settings_as_the_command_line_does():
+    assert words_of("security.ts", "POLICY_TITLES") == policies.POLICY_NAMES
+    assert words_of("security.ts", "POLICY_WORDS") == policies.POLICIES
+    assert words_of("security.ts", "EXTERNAL_BOOT_WORDS") == policies.EXTERNAL_BOOT
+    assert words_of("security.ts", "OTHER_SYSTEMS_WORDS") == policies.OTHER_SYSTEMS
+    firmware = words_of("security.ts", "FIRMWARE_PASSWORD_WORDS")
+    assert {word == "set": text for word, text in firmware.items()} == policies.FIRMWARE_PASSWORD

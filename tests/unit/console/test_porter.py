@@ -16,6 +16,8 @@ from spacegray.console.porter import Porter
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.paths import Paths
 from spacegray.sockets import receive_message, send_message
+from spacegray.workstation import facts
+from spacegray.workstation.state import Record, State
 from spacegray.workstation.unlock import Answer, Standing
 
 WAIT_SECONDS = 20.0
@@ -25,6 +27,7 @@ class FakeWorkstation:
     """Says who it is, and reads the secret that it is given."""
 
     heard: ClassVar[list[Any]] = []
+    state: ClassVar[State] = "off"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -34,6 +37,9 @@ class FakeWorkstation:
         if name != "pro":
             raise UsageError(f"looking for {name}", "there is none", "make one")
         return cls(name)
+
+    def record(self) -> Record:
+        return Record(state=self.state)
 
     def show(self) -> dict[str, Any]:
         return {"name": self.name}
@@ -81,6 +87,23 @@ def test_it_shows_and_connects_to_the_screen(channel: socket.socket) -> None:
     assert answer == {}
     assert os.read(screen, 64) == b"RFB 003.008\n"
     os.close(screen)
+
+
+def test_in_recovery_the_chip_is_asked_anew(
+    channel: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There its owner changes what may start, with no event that tells; elsewhere nobody does."""
+    asked: list[str] = []
+
+    def show(workstation: FakeWorkstation) -> dict[str, Any]:
+        asked.append(workstation.state)
+        raise SpacegrayError("asking the chip", "it is busy", "try again")
+
+    monkeypatch.setattr(facts, "show", show)
+    for state in ("off", "recovery", "running"):
+        monkeypatch.setattr(FakeWorkstation, "state", state)
+        assert ask(channel, {"op": "show", "name": "pro"})[0] == {"show": {"name": "pro"}}
+    assert asked == ["recovery"]
 
 
 def test_a_secret_is_passed_on_as_a_descriptor(channel: socket.socket) -> None:

@@ -310,3 +310,14 @@ def test_nothing_of_it_is_logged_whatever_happens(
     for text in (caplog.text, told.out, told.err):
         assert SECRET not in text
     assert fault is None or "a fault of ours" in caplog.text or "another" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["password", "recovery_key", "passphrase"])
+def test_a_firmware_password_is_another_thing(give, pro: FakeMachine, kind: str):
+    pro.lock("firmware_password", firmware_password=SECRET)
+    refused = give(SECRET, kind=kind)
+    assert refused.status_code != 200
+    assert "firmware password" in refused.text
+    assert pro.heard == []
+    assert give(SECRET, kind="firmware_password").json()["right"] is True
+    assert pro.state == "starting"

@@ -2,20 +2,21 @@
 import type { Listed } from "../api.ts";
 import { byId, make, setText } from "../dom.ts";
 import type { Status, Verb } from "../model.ts";
-import { allowed, pending } from "../model.ts";
+import { allowed, pending, VERBS } from "../model.ts";
 import { stateTitle } from "../words.ts";
 
 const PENDING_TITLES: Record<Verb, string> = {
   start: "Powering on",
   stop: "Shutting down",
   restart: "Restarting",
+  recovery: "Starting recovery",
 };
 
 export class BarView {
   readonly #list = byId("list", "nav");
   readonly #pill = byId("pill", "p");
   readonly #state = byId("state", "span");
-  readonly #buttons: Record<Verb, HTMLButtonElement>;
+  readonly #buttons: Partial<Record<Verb, HTMLButtonElement>>;
   #drawn = "";
 
   constructor(act: (verb: Verb) => void) {
@@ -24,9 +25,7 @@ export class BarView {
       stop: byId("stop", "button"),
       restart: byId("restart", "button"),
     };
-    for (const verb of ["start", "stop", "restart"] as const) {
-      this.#buttons[verb].addEventListener("click", () => act(verb));
-    }
+    for (const verb of VERBS) this.#buttons[verb]?.addEventListener("click", () => act(verb));
   }
 
   /** Without a console nothing is known of the state, and nothing can be asked for. */
@@ -43,7 +42,10 @@ export class BarView {
     setText(this.#state, settled ? stateTitle(state) : PENDING_TITLES[asked]);
     this.#pill.dataset["state"] = settled ? (state ?? "unknown") : "starting";
     const may = allowed(status);
-    for (const verb of ["start", "stop", "restart"] as const) this.#buttons[verb].hidden = !may[verb];
+    for (const verb of VERBS) {
+      const button = this.#buttons[verb];
+      if (button) button.hidden = !may[verb];
+    }
   }
 
   /** Redraws the names; with a single one there is nothing to choose. */

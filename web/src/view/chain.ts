@@ -1,9 +1,9 @@
-/** The boot chain: eight links that light up one by one. */
+/** The boot chain: its links, each start's own, that light up one by one. */
 import { byId, make, setText } from "../dom.ts";
 import { ways } from "../locked.ts";
-import type { ChainLink, ChipFacts, Model, Status } from "../model.ts";
-import { LINKS, pending, poweredOnAt } from "../model.ts";
-import { brief, duration, LINK_MEANINGS, LINK_TITLES } from "../words.ts";
+import type { ChainLink, ChipFacts, LinkName, Model, Status } from "../model.ts";
+import { pending, poweredOnAt, target } from "../model.ts";
+import { brief, duration, LINK_MEANINGS, LINK_TITLES, TARGET_TITLES } from "../words.ts";
 
 interface Row {
   readonly item: HTMLLIElement;
@@ -14,24 +14,16 @@ interface Row {
 const PHASE_WORDS = { dark: "not reached", awaited: "awaited", lit: "holds", past: "held", broken: "broken" };
 
 export class ChainView {
-  readonly #rows: readonly Row[];
+  #rows: readonly Row[] = [];
+  #drawn = "";
   readonly #clock = byId("clock", "span");
   readonly #now = byId("now", "p");
-
-  constructor() {
-    this.#rows = LINKS.map((name) => {
-      const detail = make("span", { class: "detail" });
-      const seconds = make("span", { class: "seconds" });
-      const title = make("span", { class: "name" }, LINK_TITLES[name]);
-      const node = make("i", { "aria-hidden": "true" });
-      const item = make("li", { "data-link": name }, node, title, seconds, detail);
-      return { item, detail, seconds };
-    });
-    byId("links", "ol").append(...this.#rows.map((row) => row.item));
-  }
+  readonly #target = byId("target", "span");
 
   /** `now` in Unix seconds. */
   update(model: Model, links: readonly ChainLink[], now: number): void {
+    this.#draw(links);
+    setText(this.#target, TARGET_TITLES[target(model.status)]);
     links.forEach((link, index) => {
       const row = this.#rows[index];
       if (!row) return;
@@ -45,20 +37,38 @@ export class ChainView {
     setText(this.#clock, clock(model, links, now));
     setText(this.#now, summary(model, links));
   }
+
+  /** Another chain, where another start has other links. */
+  #draw(links: readonly ChainLink[]): void {
+    const drawn = links.map((link) => link.name).join(" ");
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    this.#rows = links.map((link) => row(link.name));
+    byId("links", "ol").replaceChildren(...this.#rows.map((each) => each.item));
+  }
+}
+
+function row(name: LinkName): Row {
+  const detail = make("span", { class: "detail" });
+  const seconds = make("span", { class: "seconds" });
+  const title = make("span", { class: "name" }, LINK_TITLES[name]);
+  const node = make("i", { "aria-hidden": "true" });
+  const item = make("li", { "data-link": name }, node, title, seconds, detail);
+  return { item, detail, seconds };
 }
 
 function clock(model: Model, links: readonly ChainLink[], now: number): string {
   const status = model.status;
   if (status?.state === "starting") return duration(now - poweredOnAt(status));
-  const login = links.find((link) => link.name === "login");
-  return login?.phase === "lit" && login.seconds !== null ? `in ${duration(login.seconds)}` : "";
+  const last = links.at(-1);
+  return last?.phase === "lit" && last.seconds !== null ? `in ${duration(last.seconds)}` : "";
 }
 
 function waited(status: Status, facts: ChipFacts | null): string {
   const [need] = status.needs;
   if (!need) return "";
-  const open = ways(need, status.attempts, facts).length > 0;
-  return open ? `Waiting for: the ${need}` : "Nothing opens this disk any more.";
+  if (ways(need, status.attempts, facts).length > 0) return `Waiting for: the ${need.replace("_", " ")}`;
+  return need === "firmware_password" ? "Only its own system starts now." : "Nothing opens this disk any more.";
 }
 
 /** One line that says where the chain stands; also what a screen reader hears. */
@@ -72,7 +82,9 @@ function summary(model: Model, links: readonly ChainLink[]): string {
     case "locked":
       return waited(model.status, model.chip);
     case "running":
-      return "Every link holds; you can log in.";
+      return model.status.target === "main" ? "Every link holds; you can log in." : "Every link holds; the rest is up to what was started.";
+    case "recovery":
+      return "Every link holds; recovery is on the screen.";
     case "stopping":
       return "The guest is shutting down.";
     case "failed":

@@ -2,8 +2,9 @@
 import { byId, make, rich } from "../dom.ts";
 import type { ChainLink, Model, Status } from "../model.ts";
 import { pending } from "../model.ts";
+import type { Verb } from "../model.ts";
 import type { Failure } from "../words.ts";
-import { ended, failure, LINK_TITLES, lockedOut } from "../words.ts";
+import { ended, failure, LINK_TITLES, lockedOut, recoverable, shutOut } from "../words.ts";
 import type { UnlockView } from "./unlock.ts";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -11,12 +12,12 @@ const SVG = "http://www.w3.org/2000/svg";
 export class CoverView {
   readonly #cover = byId("cover", "div");
   readonly #unlock: UnlockView;
-  readonly #powerOn: () => void;
+  readonly #act: (verb: Verb) => void;
   #drawn = "";
 
-  constructor(unlock: UnlockView, powerOn: () => void) {
+  constructor(unlock: UnlockView, act: (verb: Verb) => void) {
     this.#unlock = unlock;
-    this.#powerOn = powerOn;
+    this.#act = act;
   }
 
   /** `now` in Unix seconds. */
@@ -30,12 +31,15 @@ export class CoverView {
     const waits = this.#unlock.update(name, model, now);
     const over = name === null ? null : ended(model.status, model.chip?.life ?? null, name);
     const failed = over ?? failure(model.status, links);
+    const helps = over === null && recoverable(model.status, links);
     const key = JSON.stringify([
-      name, model.status?.state, pending(model.status), failed, over !== null, picture, waits,
+      name, model.status?.state, pending(model.status), failed, over !== null, helps, picture, waits,
+      model.status?.needs[0],
     ]);
     if (key !== this.#drawn) {
       this.#drawn = key;
-      this.#cover.replaceChildren(...this.#draw(name, model, failed, over !== null, picture, waits));
+      const again = [...(over ? [] : ["start"] as const), ...(helps ? ["recovery"] as const : [])];
+      this.#cover.replaceChildren(...this.#draw(name, model, failed, again, picture, waits));
       this.#cover.hidden = this.#cover.childElementCount === 0;
       if (waits) this.#unlock.shown();
     }
@@ -46,7 +50,7 @@ export class CoverView {
     name: string | null,
     model: Model,
     failed: Failure | null,
-    over: boolean,
+    again: readonly Verb[],
     picture: boolean,
     waits: boolean,
   ): Node[] {
@@ -55,9 +59,14 @@ export class CoverView {
     if (state === undefined || name === null) return [];
     if (state === "off" || state === "failed") {
       if (asked === "start" || asked === "restart") return [booting("Powering on")];
-      return failed ? [this.#failed(failed, name, !over)] : [this.#off()];
+      if (asked === "recovery") return [booting("Starting recovery")];
+      return failed ? [this.#failed(failed, name, again)] : [this.#off()];
     }
-    if (state === "locked") return [waits ? this.#unlock.form : this.#failed(lockedOut(name), name, false)];
+    if (state === "locked") {
+      if (waits) return [this.#unlock.form];
+      const none = model.status?.needs[0] === "firmware_password" ? shutOut(name) : lockedOut(name);
+      return [this.#failed(none, name, [])];
+    }
     if (picture) return [];
     return [booting(state === "stopping" ? "Shutting down" : "")];
   }
@@ -66,7 +75,7 @@ export class CoverView {
     return make("div", { class: "off" }, this.#powerButton(), make("p", {}, "Off"));
   }
 
-  #failed(failed: Failure, name: string, again: boolean): Node {
+  #failed(failed: Failure, name: string, again: readonly Verb[]): Node {
     const list = make("dl");
     for (const [label, text] of failed.found) {
       list.append(make("dt", {}, label), make("dd", {}, ...rich(text, name)));
@@ -74,8 +83,13 @@ export class CoverView {
     list.append(make("dt", {}, "Next"), make("dd", { class: "next" }, ...rich(failed.next, name)));
     const words = make("div", { class: "words" }, make("h2", {}, failed.title));
     words.append(make("p", {}, ...rich(failed.means, name)), list);
+    if (again.includes("recovery")) {
+      const button = make("button", { type: "button", class: "recover" }, "Start recovery");
+      button.addEventListener("click", () => this.#act("recovery"));
+      words.append(button);
+    }
     const all = make("div", { class: "failed", role: "alert" }, words);
-    if (again) all.append(this.#powerButton());
+    if (again.includes("start")) all.append(this.#powerButton());
     return all;
   }
 
@@ -89,7 +103,7 @@ export class CoverView {
     icon.append(line);
     button.append(icon);
     button.title = "Power on";
-    button.addEventListener("click", this.#powerOn);
+    button.addEventListener("click", () => this.#act("start"));
     return button;
   }
 
@@ -116,7 +130,7 @@ export class CoverView {
 function awaited(links: readonly ChainLink[], status: Status | null): string {
   const link = links.find((each) => each.phase === "awaited");
   if (link) return LINK_TITLES[link.name];
-  return status?.state === "running" ? "Connecting to the screen" : "";
+  return status?.state === "running" || status?.state === "recovery" ? "Connecting to the screen" : "";
 }
 
 function booting(text: string): Node {

@@ -2,44 +2,21 @@
 import { show } from "../api.ts";
 import type { Partition } from "../details.ts";
 import { details } from "../details.ts";
-import { byId, make } from "../dom.ts";
+import { make } from "../dom.ts";
 import type { Note } from "../model.ts";
 import { size } from "../words.ts";
+import { Side } from "./side.ts";
 
 export class PanelView {
-  readonly #panel = byId("panel", "aside");
-  readonly #button = byId("about", "button");
-  readonly #content = make("div", { class: "content" });
+  readonly #side = new Side("panel", "about", "Details", () => this.#load());
   #name: string | null = null;
   #notes: readonly Note[] = [];
-
-  constructor() {
-    const close = make("button", { type: "button", class: "close", "aria-label": "Close" }, "×");
-    this.#panel.append(make("header", {}, make("h2", {}, "Details"), close), this.#content);
-    close.addEventListener("click", () => this.#open(false));
-    this.#button.addEventListener("click", () => this.#open(this.#panel.hidden !== false));
-    this.#panel.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.#open(false);
-    });
-  }
 
   /** Shows this workstation; call again whenever something about it has changed. */
   update(name: string | null, notes: readonly Note[]): void {
     this.#name = name;
     this.#notes = notes;
-    if (!this.#panel.hidden) void this.#load();
-  }
-
-  #open(yes: boolean): void {
-    this.#panel.hidden = !yes;
-    document.body.classList.toggle("with-panel", yes);
-    this.#button.setAttribute("aria-expanded", `${yes}`);
-    if (yes) {
-      void this.#load();
-      this.#panel.querySelector("button")?.focus();
-    } else {
-      this.#button.focus();
-    }
+    this.#side.refresh();
   }
 
   async #load(): Promise<void> {
@@ -54,7 +31,7 @@ export class PanelView {
     }
     if (name !== this.#name) return;
     const { sections, partitions } = details(shown);
-    this.#content.replaceChildren(
+    this.#side.content.replaceChildren(
       ...sections.map((section) => {
         const block = make("section", {}, make("h3", {}, section.title), rows(section.rows));
         if (section.title === "Disk" && partitions.length > 0) block.append(table(partitions));
