@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from spacegray.apt_sources import PUBLIC_MIRROR, debian_mirror
 from spacegray.console import launch as consoles
 from spacegray.paths import Paths
+from spacegray.progress import Silent
+from spacegray.system.build import SystemImage, build
 
 # Who runs the tests in the background has had some signals ignored for all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,12 +103,17 @@ class Running:
     password: str
 
 
-def make_home(prefix: str) -> Path:
-    """A home whose system images are the user's own cache, so that none is built twice."""
-    home = Path(tempfile.mkdtemp(prefix=f"spacegray-{prefix}-"))
+def own_cache() -> Path:
+    """The user's own cache, whatever home is set: in it no system is built twice."""
     cache = Paths.current({k: v for k, v in os.environ.items() if k != "SPACEGRAY_HOME"}).cache
     cache.mkdir(parents=True, exist_ok=True)
-    (home / "cache").symlink_to(cache)
+    return cache
+
+
+def make_home(prefix: str) -> Path:
+    """A home whose system images are the user's own cache."""
+    home = Path(tempfile.mkdtemp(prefix=f"spacegray-{prefix}-"))
+    (home / "cache").symlink_to(own_cache())
     return home
 
 
@@ -131,6 +139,13 @@ def shared_cli() -> Iterator[Cli]:
     cli = Cli(make_home("shared"))
     yield cli
     remove_home(cli)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SystemImage:
+    """The tiny edition's system."""
+    mirror = debian_mirror() or PUBLIC_MIRROR
+    return build("tiny", mirror=mirror, cache=own_cache(), progress=Silent())
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,10 @@
-"""Promises 3 and 4: what was changed does not start, or is an I/O error, and the link is named."""
+"""Promises 3 and 4: what was changed does not start, or is an I/O error, and the link is named.
 
+Here it is seen as its owner sees it. What else is refused where, without that: `test_boot_policies`
+(images of others), `test_boot_swapped` (each file and part).
+"""
+
+import json
 import subprocess
 
 import pefile
@@ -7,13 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 
-from spacegray import host
-from spacegray.chip.images import copy_firmware
-from spacegray.system import layout
+from spacegray.boot.authority import embedded
 from tests.conftest import Cli, Running
 from tests.support import offline
-from tests.support.chip import born
-from tests.support.vault_store import read_contents
 
 KERNEL_IMAGE_SPAN_BYTES = 64 << 20
 
@@ -35,7 +36,9 @@ def assert_fails_at(cli: Cli, link: str, *words: str) -> None:
     assert (facts["state"], facts["link"]) == ("failed", link)
     logs = cli("logs", "pro").stdout
     assert any(link in line and "FAILED" in line for line in logs.splitlines())
-    serial = (cli.paths.workstation("pro").logs / "serial.log").read_bytes()
+    log = cli.paths.workstation("pro").logs / "serial.log"
+    # A machine that was never powered on has said nothing.
+    serial = log.read_bytes() if log.exists() else b""
     for way_out in (b"Shell>", b"Start PXE", b"Start HTTP", b"Boot Manager"):
         assert way_out not in serial
 
@@ -55,73 +58,34 @@ def kernel_image(cli: Cli) -> tuple[int, bytes]:
     return start + position, content[position:]
 
 
-@pytest.mark.parametrize("part", [".cmdline", ".initrd", ".linux"])
-def test_a_changed_byte_of_the_kernel_image_stops_the_boot(target: Cli, part: str):
-    """In the signed command line, in the initial file system, in the kernel."""
+def test_a_changed_command_line_stops_the_boot(target: Cli):
+    """In the signed kernel image; what was expected and what was found is said."""
     start, content = kernel_image(target)
     image = pefile.PE(data=content, fast_load=True)
-    section = next(s for s in image.sections if s.Name.rstrip(b"\0").decode() == part)
+    section = next(s for s in image.sections if s.Name.rstrip(b"\0") == b".cmdline")
     offset = start + section.PointerToRawData + section.Misc_VirtualSize // 2
+    chip = json.loads(target("chip", "show", "--format", "json").stdout)
+    expected = chip["slots"][chip["current"]]["kernel"]
     with offline.disk(target) as disk:
         offline.flip(disk, offset)
     try:
-        assert_fails_at(target, "kernel", "Secure Boot refused the kernel image")
+        assert_fails_at(
+            target, "kernel", "Secure Boot refused the kernel image",
+            f"expected SHA-256 {expected}", "found", "`recovery pro`",
+        )  # fmt: skip
     finally:
         undo(target, offset)
 
 
-def test_an_unsigned_kernel_image_does_not_start(target: Cli):
-    """The same image with its signature cut off."""
-    start, content = kernel_image(target)
-    image = pefile.PE(data=content, fast_load=True)
-    entry = image.OPTIONAL_HEADER.DATA_DIRECTORY[4]
-    assert entry.Size > 0, "the image on the disk is not signed at all"
-    directory = start + entry.get_file_offset()
-    with offline.disk(target) as disk:
-        table = disk.read(directory, 8)
-        disk.write(directory, bytes(8))
-    try:
-        assert_fails_at(target, "kernel", "Secure Boot refused the kernel image")
-    finally:
-        with offline.disk(target) as disk:
-            disk.write(directory, table)
-
-
-def test_a_kernel_image_signed_by_another_chip_does_not_start(target: Cli, cli: Cli):
-    """The thief has a chip of their own, and an image that it signed."""
-    system = next((target.home / "cache" / "systems").glob("*/kernel.efi"))
-    theirs = cli.paths.workstation("theirs")
-    for folder in (theirs.folder, theirs.state_folder, theirs.logs):
-        folder.mkdir(parents=True)
-    ovmf = host.ovmf()
-    copy_firmware(ovmf, theirs.folder)
-    with born(theirs, source=ovmf.source()) as chip, chip.client() as mailbox:
-        foreign = mailbox.sign_bytes(system.read_bytes())
-    start, _ = offline.partition(target, "esp")
-    esp = layout.boot_file_system(foreign, layout.PARTITIONS[0][1] * layout.MIB)
-    with offline.disk(target) as disk:
-        saved = disk.read(start, len(esp))
-        disk.write(start, esp)
-    try:
-        assert_fails_at(target, "kernel", "Secure Boot refused the kernel image")
-    finally:
-        with offline.disk(target) as disk:
-            disk.write(start, saved)
-
-
 def test_a_changed_byte_of_the_firmware_stops_the_start(target: Cli):
-    firmware = target.paths.workstation("pro").firmware
+    firmware = target.paths.workstation("pro").slot("a").firmware
     content = firmware.read_bytes()
     changed = bytearray(content)
     changed[len(changed) // 2] ^= 1
     firmware.chmod(0o600)
     firmware.write_bytes(changed)
     try:
-        assert_fails_at(target, "firmware", "SHA-256")
-        firmware.write_bytes(content[:-1])
-        assert_fails_at(target, "firmware")
-        firmware.unlink()
-        assert_fails_at(target, "firmware")
+        assert_fails_at(target, "firmware", "expected SHA-256", "found", "`reinstall pro`")
     finally:
         firmware.write_bytes(content)
 
@@ -202,25 +166,17 @@ def test_the_machine_runs_with_nothing_bypassed(workstation: Running):
 
 
 def test_the_signature_on_the_disk_is_one_that_others_can_check(powered_off: Running, tmp_path):
-    """sbverify (sbsigntool) accepts the kernel image on the disk against the chip's certificate."""
+    """sbverify (sbsigntool) accepts the kernel image on the disk as the vendor's."""
     cli = powered_off.cli
-    state_folder = cli.paths.workstation("pro").state_folder
-    contents = read_contents(
-        (state_folder / "vault.sealed").read_bytes(), (state_folder / "sealing.key").read_bytes()
-    )
-    certificate = load_der_x509_certificate(contents["db"])
-    esp = tmp_path / "esp"
-    start, size = offline.partition(cli, "esp")
-    with offline.disk(cli) as disk, esp.open("wb") as file:
-        file.write(disk.read(start, KERNEL_IMAGE_SPAN_BYTES))
-        file.truncate(size)
+    with embedded(cli.paths.authority) as authority:
+        certificate = load_der_x509_certificate(authority.identity().vendor)
+    _, content = kernel_image(cli)
+    signatures = pefile.PE(data=content, fast_load=True).OPTIONAL_HEADER.DATA_DIRECTORY[4]
     image = tmp_path / "kernel.efi"
-    subprocess.run(
-        ["mcopy", "-i", str(esp), "::/EFI/BOOT/BOOTX64.EFI", str(image)], check=True, timeout=60
-    )
-    (tmp_path / "db.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    image.write_bytes(content[: signatures.VirtualAddress + signatures.Size])
+    (tmp_path / "vendor.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     done = subprocess.run(
-        ["sbverify", "--cert", str(tmp_path / "db.pem"), str(image)],
+        ["sbverify", "--cert", str(tmp_path / "vendor.pem"), str(image)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "Signature verification OK" in done.stdout + done.stderr

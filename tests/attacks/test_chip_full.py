@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support import small_disk
 
 HEAD = """
-from tests.support.vaultd import vaultd
+from tests.support.vaultd import pins, vaultd
 state = home / "state" / "pro"
 state.mkdir()
 def answers(vault, op, *secrets, **fields):
@@ -47,7 +47,7 @@ BIRTH_SCRIPT = (
     + """
 filler = fill_up(home / "state", leave_bytes=8192)
 with vaultd(state) as vault:
-    reply = vault.ask("birth", seal="keyfile")
+    reply = vault.ask("birth", seal="keyfile", **pins())
     assert reply["error"] == "storage", reply
 with vaultd(state) as vault:
     assert vault.ask("open")["error"] == "unborn"

@@ -18,8 +18,9 @@ from spacegray.chip.launch import launch
 from spacegray.chip.refusal import ChipRefusalError
 from tests.support import chip as chips
 from tests.support import clocks, vault_store
+from tests.support.ptrace import Call
 from tests.support.seals import sealed
-from tests.support.tracer import Call, TracedVaultd, traced_vaultd
+from tests.support.tracer import TracedVaultd, traced_vaultd
 from tests.support.vaultd import Vaultd, secret, vaultd
 
 TRIES = 10

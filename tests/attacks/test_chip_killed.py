@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tracer import Call, traced_vaultd
+from tests.support.ptrace import Call
+from tests.support.tracer import traced_vaultd
 from tests.support.vaultd import Vaultd, vaultd
 
 OLD, NEW = b"the old one", b"the new one"

@@ -23,8 +23,8 @@ from spacegray.chip.launch import ChipProcess
 from spacegray.chip.limits import CONNECTION_BURST
 from spacegray.chip.refusal import BUSY
 from spacegray.sockets import PeerError, connect_unix, receive_message, send_message
-from tests.support.chip import born, workstation
-from tests.support.vaultd import vaultd
+from tests.support.chip import ESP, born, workstation
+from tests.support.vaultd import pins, vaultd
 
 SEED = 4
 MUTATIONS = 3000
@@ -39,15 +39,17 @@ WORDS_LIMIT = 400
 
 VALID: tuple[dict[str, Any], ...] = (
     {"op": "show"},
-    {"op": "birth", "source": "host", "seal": "keyfile"},
-    {"op": "adopt_bundle", "source": "host", "seal": "keyfile"},
+    {"op": "birth", "seal": "keyfile", **pins()},
+    {"op": "adopt_bundle", "seal": "keyfile", **pins()},
     {"op": "unseal"},
     {"op": "unlock", "with": "password", "mode": "normal"},
     {"op": "change_password", "with": "recovery_key", "mode": "recovery"},
     {"op": "attest", "nonce": bytes(16)},
     {"op": "open_disk", "front": "nbd", "strict": False, "adopt": True},
     {"op": "verify_disk", "block": 0, "count": 1},
-    {"op": "prepare_start", "strict": True},
+    {"op": "prepare_start", "target": "external", "strict": True},
+    {"op": "request_ticket", "slot": "b", "product": "tiny", "epoch": 1, "system": bytes(32)},
+    {"op": "accept_ticket", "slot": "b", "ticket": bytes(100), "source": "x", "esp": ESP},
 )
 HARMLESS = ("show", "attest", "disk_health")
 """What a mutation may turn out to be, and be answered."""
@@ -140,7 +142,7 @@ def test_rubbish_is_answered_or_hung_up_on(whole: ChipProcess) -> None:
                 assert fields.keys() & {"ecid", "statement", "modules"}, fields
             else:
                 assert len(str(fields)) <= WORDS_LIMIT
-                told = str(fields) if fields["doing"].startswith("reading") else ""
+                told = str(fields) if fields["doing"].startswith("reading a message") else ""
                 assert str(whole.mailbox.parents[2]) not in told
     connection.close()
     assert answered > MUTATIONS // 2
@@ -163,7 +165,7 @@ def test_a_flood_stops_nobody_and_fills_nothing(whole: ChipProcess) -> None:
     before = firmware.memory_info().rss
     over = threading.Event()
     sent, refused = [0] * FLOODERS, [0] * FLOODERS
-    message = cbor2.dumps({"op": "show"})
+    message = cbor2.dumps({"op": "nothing"})
     packet = (struct.pack(">I", len(message)) + message) * 50
 
     def flood(number: int) -> None:

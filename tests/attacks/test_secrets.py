@@ -18,9 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spacegray.paths import Paths
 from tests.conftest import Cli, Running
 from tests.functional.test_lifecycle import supervisor
 from tests.support import needles, scan
+from tests.support.authorityd import private_keys
 from tests.support.needles import Needles
 from tests.support.vault_store import class_key, read_contents, read_secrets, sealing_key
 
@@ -28,7 +30,8 @@ SILICON = ("vaultd", "ssdd")
 """The two programs that hold keys: the vault all of them, the controller the disk's."""
 PASSWORD = "what the owner types at power-on"
 WRONG = "what a stranger tries at power-on"
-PRIVATE = ("identity_key", "boot_signing_key")
+PRIVATE = ("identity_key",)
+"""Of the chip's secrets, those that are private keys."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,14 @@ def locked(created: Running) -> Iterator[Locked]:
     refused = cli("start", "pro", "--password-file", "-", stdin=WRONG.encode(), check=False)
     assert refused.returncode == 1
     cli("start", "pro", "--password-file", "-", stdin=PASSWORD.encode())
-    yield Locked(cli, since, everything(cli.paths.workstation("pro").state_folder))
+    yield Locked(cli, since, everything(cli.paths))
     cli("stop", "pro")
     cli("password", "remove", "pro", "--password-file", "-", stdin=PASSWORD.encode())
 
 
-def everything(state: Path) -> Needles:
-    """All that nobody may find, in all forms."""
+def everything(paths: Paths) -> Needles:
+    """All that nobody may find, in all forms: of the chip, of its owner, of the authority."""
+    state = paths.workstation("pro").state_folder
     secrets = read_secrets(state, password=PASSWORD.encode())
     contents = read_contents((state / "vault.sealed").read_bytes(), sealing_key(state))
     keys = {name: key for name, key in secrets.items() if name not in PRIVATE}
@@ -65,6 +69,14 @@ def everything(state: Path) -> Needles:
         found |= needles.of_key(name, key)
     for name in PRIVATE:
         found |= needles.of_private_key(name, secrets[name])
+    return found | authority_needles(paths)
+
+
+def authority_needles(paths: Paths) -> Needles:
+    """The authority's private keys."""
+    found: Needles = {}
+    for name, key in private_keys(paths.authority).items():
+        found |= needles.of_private_key(name, key)
     return found
 
 
@@ -84,7 +96,7 @@ def test_no_process_has_a_key_or_a_password(locked: Locked) -> None:
             continue
         keys = {place for place in found if place[0] != "planted"}
         assert not keys, f"{name}: {keys}"
-        if "qemu-system" in name:
+        if process.pid in family and "qemu-system" in name:
             assert ("planted", "memory") in found
         looked_into.add(process.pid)
     unseen = {each.name() for pid, each in family.items() if pid not in looked_into}
@@ -92,10 +104,16 @@ def test_no_process_has_a_key_or_a_password(locked: Locked) -> None:
 
 
 def test_no_file_argument_or_log_has_a_key_or_a_password(locked: Locked, tmp_path: Path) -> None:
-    """In the home, and in what was written to temporary folders since; the key file has its key."""
+    """In the home, and in temporary folders written to since; key files have their own keys."""
+    paths = locked.cli.paths
     found = scan.found_in_files([locked.cli.home], locked.sought)
-    key_file = str(locked.cli.paths.workstation("pro").state_folder / "sealing.key")
-    assert found == {("sealing_key", key_file)}
+    key_file = str(paths.workstation("pro").state_folder / "sealing.key")
+    authority_file = str(paths.authority / "authority.keys")
+    of_authority = {place for place in found if place[1] == authority_file}
+    assert found - of_authority == {("sealing_key", key_file)}
+    names = {name for name, _ in of_authority}
+    assert {"ticket_key d, big endian", "vendor_key p, big endian"} <= names
+    assert names <= authority_needles(paths).keys()
     assert scan.found_in_temporary_files(locked.since, locked.sought, but=tmp_path) == set()
 
 

@@ -107,11 +107,17 @@ with tempfile.TemporaryDirectory() as name:
         vault.birth()
         assert vault.give("set_password", password.encode()) == {"ok": True}
         assert vault.give("unlock", password.encode()) == {"ok": True}
+        assert vault.install("a") == {"ok": True}
+        vault.own(password.encode())
+        firmware = f"{password} of the firmware"
+        assert vault.give("set_firmware_password", firmware.encode()) == {"ok": True}
+        assert vault.give("check_firmware_password", firmware.encode()) == {"ok": True}
         with vault.attach("format") as ssd:
             ssd.volume_key()
             assert vault.give("unlock", b"a wrong one")["error"] == "wrong"
             secrets = read_secrets(state, password=password.encode())
             sought = {**needles.of_text("password", password),
+                      **needles.of_text("firmware password", firmware),
                       **needles.of_text("wrong password", "a wrong one")}
             for key in ("uid", "media_key", "volume_key", "sealing_key"):
                 sought |= needles.of_key(key, secrets[key])

@@ -18,12 +18,14 @@ def test_it_says_what_it_holds_against_whom(powered_off: Running):
     assert shown["ecid"] == cli.show()["ecid"]
     assert (shown["seal"], shown["root"], shown["life"]) == ("keyfile", "software", "in use")
     assert [each["holds"] for each in shown["holds"]] == [each.keyfile for each in TABLE]
-    assert set(shown["attempts"]) == {"password", "recovery", "recovery_key"}
+    budgets = {"password", "recovery", "recovery_key", "firmware_password"}
+    assert set(shown["attempts"]) == budgets
     table = cli("chip", "show").stdout
     for each in TABLE:
         assert each.against in table
         assert each.keyfile in table
     assert shown["identity_key"] in table
+    assert "system a" in table, "what it has a ticket for"
     chip = cli.show()["chip"]
     assert {key: chip[key] for key in ("seal", "root", "life", "password", "recovery_key")} == {
         key: shown[key] for key in ("seal", "root", "life", "password", "recovery_key")

@@ -15,7 +15,8 @@ from spacegray.nbd import NbdClient
 from spacegray.sockets import connect_unix
 from tests.conftest import Cli, Running
 from tests.functional.test_lifecycle import part, supervisor, wait_for
-from tests.support import offline
+from tests.support import media, offline
+from tests.support.chip import unsigned_image
 
 READY_SECONDS = 60
 END_SECONDS = 60
@@ -285,11 +286,29 @@ def test_exported_erased_and_imported_it_boots_again(workstation: Running, tmp_p
 
     interrupted_import(cli, tmp_path / "noise.raw")
     assert "its disk is empty" in cli("start", "pro", check=False).stderr
-    assert "importing: 100 %" in cli("import", "pro", str(images["qcow2"])).stdout
+    foreign_import(cli, tmp_path / "foreign.raw")
+    said = cli("import", "pro", str(images["qcow2"])).stdout
+    assert "importing: 100 %" in said
+    assert "another system" not in said
     taken = sum(module["allocated_bytes"] for module in ssd(cli)["modules"])
     assert taken < 1 << 30, "the import wrote more than the image holds"
     cli("start", "pro")
     assert cli.shell("cat", "/data/kept").stdout == "carried\n"
+
+
+def foreign_import(cli: Cli, image: Path) -> None:
+    """Another system's disk is taken for what it is: Full Security refuses it, nothing is ours."""
+    loader = unsigned_image(b"a loader of nobody's" * 100)
+    media.disk(image, {"EFI/BOOT/BOOTX64.EFI": loader})
+    assert "the disk is another system's" in cli("import", "pro", str(image)).stdout
+    refused = cli("start", "pro", check=False)
+    assert refused.returncode == 1
+    assert "'kernel'" in refused.stderr
+    assert cli.show()["target"] == "other"
+    for verb in ("update", "reinstall"):
+        said = cli(verb, "pro", check=False)
+        assert said.returncode == 1
+        assert "the system on its disk is another than ours" in said.stderr
 
 
 def interrupted_import(cli: Cli, image: Path) -> None:

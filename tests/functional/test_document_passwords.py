@@ -92,7 +92,7 @@ def test_the_page_from_top_to_bottom(reader: Reader):
     assert reader.chip()["life"] == "erased"
 
     out = reader.next("restore lab --yes")
-    assert "lab is running" in out
+    assert "lab begins a new life" in out
     assert "lab is deleted" in out
 
     out = reader.next("--seal passphrase")

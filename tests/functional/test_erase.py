@@ -10,8 +10,11 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, Cli, make_home, remove_home
+from tests.functional.test_lifecycle import supervisor
 from tests.support.secrets import line, written
 from tests.support.terminal import Terminal
+
+GONE_SECONDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +32,16 @@ def chip(cli: Cli) -> dict[str, Any]:
     return shown
 
 
-def supervisors() -> set[int]:
-    """The numbers of all supervisors and machines that run."""
-    names = ("spacegray.workstation.supervisor", "qemu-system")
-    found = set()
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if any(name in words for name in names):
-            found.add(process.pid)
-    return found
+def family(cli: Cli) -> list[psutil.Process]:
+    """The supervisor of the running machine with all below it."""
+    first = supervisor(cli)
+    return [first, *first.children(recursive=True)]
 
 
 def test_erased_while_it_runs_it_is_off_and_nothing_opens(cli: Cli, tmp_path: Path):
-    others = supervisors()
     cli("start", "pro")
+    running = family(cli)
+    assert len(running) > 3, "no supervisor with a chip and a machine"
     born = chip(cli)
     refused = cli("erase", "pro", check=False)
     assert "give --yes" in line(refused, 2)
@@ -59,7 +58,7 @@ def test_erased_while_it_runs_it_is_off_and_nothing_opens(cli: Cli, tmp_path: Pa
     facts = cli.show()
     assert (facts["state"], facts["reason"]) == ("off", "erased")
     assert facts["chip"]["life"] == "erased"
-    assert supervisors() <= others, "left running"
+    assert not psutil.wait_procs(running, timeout=GONE_SECONDS)[1], "left running"
     saved = list((cli.paths.workstation("pro").folder / "receipts").iterdir())
     assert [each.read_bytes() for each in saved] == [receipt.read_bytes()]
 

@@ -1,16 +1,25 @@
 """Bad days: resets, panics, kills, Ctrl-C. Each ends in an explicit state and loses nothing."""
 
+import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 
+from spacegray.errors import SpacegrayError
+from spacegray.links import chain
+from spacegray.machine import external
+from spacegray.workstation.api import Workstation
 from tests.conftest import Cli, Running
 
 SETTLE_SECONDS = 60.0
+QUIET_SECONDS = 2.0
+REDRAW = b"\x0c"
 
 
 def wait_for(cli: Cli, wanted: str, seconds: float = SETTLE_SECONDS) -> dict[str, object]:
@@ -43,6 +52,24 @@ def part(cli: Cli, name: str) -> psutil.Process:
     return found[0]
 
 
+def heard(listener: socket.socket, words: bytes) -> bytes:
+    """What a listener on the serial console hears, up to `words`."""
+    data = b""
+    while words not in data:
+        chunk = listener.recv(4096)
+        assert chunk, data
+        data += chunk
+    return data
+
+
+def until_quiet(listener: socket.socket) -> None:
+    """Listen until nothing more is said for a while."""
+    listener.settimeout(QUIET_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        while listener.recv(4096):
+            pass
+
+
 def test_power_off_from_inside_is_off(workstation: Running):
     workstation.cli.shell("sudo", "poweroff", check=False)
     facts = wait_for(workstation.cli, "off")
@@ -59,6 +86,80 @@ def test_a_reset_from_inside_comes_back_through_the_chip(workstation: Running):
         assert time.monotonic() < deadline
         time.sleep(0.5)
     assert [link["link"] for link in facts["links"]][:3] == ["chip", "firmware", "disk"]
+
+
+def test_the_serial_console_is_there_for_whoever_attaches(workstation: Running):
+    at = Workstation.find(workstation.cli.paths, "pro")
+    with at.serial_socket() as one, at.serial_socket() as other:
+        for listener in (one, other):
+            listener.settimeout(SETTLE_SECONDS)
+            assert b"spacegray: link data ok" in heard(listener, b"link data ok")
+        workstation.cli.shell("sudo", "sh", "-c", "echo '<0>now and here' > /dev/kmsg")
+        for listener in (one, other):
+            heard(listener, b"now and here")
+        workstation.cli("stop", "pro")
+        for listener in (one, other):
+            while listener.recv(4096):
+                pass
+
+
+def test_an_external_disk_is_plugged_in_once_the_system_runs(powered_off: Running, tmp_path: Path):
+    cli, image = powered_off.cli, tmp_path / "stick.img"
+    image.write_bytes(bytes(8 << 20))
+    cli("start", "pro", "--external", str(image))
+    with pytest.raises(SpacegrayError, match="is in use"), external.opened(image, "a second one"):
+        pass
+    wait_until(lambda: cli.shell("test", "-b", "/dev/sda", check=False).returncode == 0)
+    cli.shell("sudo", "sh", "-c", "echo from the guest > /dev/sda; sync")
+    assert image.read_bytes().startswith(b"from the guest\n")
+    assert cli.show()["external"] == str(image)
+    serial = (cli.paths.workstation("pro").logs / "serial.log").read_bytes()
+    assert b"UsbMassStorage" not in serial
+    refused = cli("start", "pro", "--external", str(tmp_path), check=False)
+    assert "`stop pro` first" in refused.stderr
+    cli("stop", "pro")
+    with external.opened(image, "the next one"):
+        pass
+
+
+def test_from_an_external_disk_nothing_starts_unless_that_is_allowed(
+    powered_off: Running, tmp_path: Path
+):
+    cli, image = powered_off.cli, tmp_path / "stick.img"
+    image.write_bytes(bytes(8 << 20))
+    done = cli("start", "pro", "--external", str(image), "--from-external", check=False)
+    assert done.returncode == 1
+    assert "security set" in done.stderr
+    assert cli.show()["links"][-1]["status"] == "failed"
+    for wrong in (str(tmp_path), str(tmp_path / "nothing")):
+        refused = cli("start", "pro", "--external", wrong, check=False)
+        assert refused.returncode == 2, refused.stderr
+
+
+def test_recovery_reinstalls_the_system_and_starts_it_with_its_data(workstation: Running):
+    cli = workstation.cli
+    cli.shell("sh", "-c", "echo kept > /data/kept; sync")
+    before = cli.show()
+    cli("stop", "pro")
+    cli("recovery", "pro", "--headless")
+    facts = cli.show()
+    assert (facts["state"], facts["target"], facts["secure_boot"]) == ("recovery", "recovery", True)
+    assert [link["link"] for link in facts["links"]] == list(chain("recovery"))
+    at = Workstation.find(cli.paths, "pro")
+    with at.serial_socket() as serial:
+        # The second entry that begins with R, and yes.
+        for key in (REDRAW, b"R", b"R", b"\r", b"\r"):
+            until_quiet(serial)
+            serial.sendall(key)
+        serial.settimeout(SETTLE_SECONDS)
+        while serial.recv(4096):
+            pass
+    wait_for(cli, "running", 300)
+    facts = cli.show()
+    assert facts["target"] == "main"
+    assert facts["slot"] != before["slot"]
+    assert facts["boot"] == before["boot"] + 2
+    assert cli.shell("cat", "/data/kept").stdout == "kept\n"
 
 
 def test_a_kernel_panic_is_a_failure(workstation: Running):

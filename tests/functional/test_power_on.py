@@ -1,9 +1,13 @@
 """From one command to a shell, and back to off: what a new user does."""
 
+import base64
 import json
 import subprocess
 import time
 
+from virt.firmware.efi import siglist
+
+from spacegray.links import LINKS
 from tests.conftest import PASSWORD, Cli, Running
 
 
@@ -17,7 +21,7 @@ def test_up_makes_and_starts_and_a_second_up_finds_it_running(cli: Cli):
     assert facts["accelerator"] in ("kvm", "tcg")
     assert facts["accelerator_reason"]
     assert [part["name"] for part in facts["disk"]["partitions"]] == [
-        "esp", "system", "verity", "data",
+        "esp", "system", "verity", "data", "esp-b", "system-b", "verity-b",
     ]  # fmt: skip
     assert cli.shell("uname", "-sr").stdout == f"Linux {facts['kernel']}\n"
     assert cli.shell("sh", "-c", "exit 7", check=False).returncode == 7
@@ -43,10 +47,21 @@ def test_every_link_is_passed_in_order_and_the_chip_names_its_ecid(workstation: 
     facts = workstation.cli.show()
     passed = [link["link"] for link in facts["links"] if link["status"] == "ok"]
     assert passed == ["chip", "firmware", "disk", "machine", "kernel", "system", "data", "login"]
+    assert (facts["target"], facts["slot"], facts["trying"]) == ("main", "a", False)
     assert facts["ecid"].startswith("0x")
     assert len(facts["ecid"]) == 18
     seconds = [link["seconds"] for link in facts["links"]]
     assert seconds == sorted(seconds)
+
+
+def test_the_chip_was_told_of_every_link_and_remembers_the_epoch(workstation: Running):
+    chip = json.loads(workstation.cli("chip", "show", "--format", "json").stdout)
+    boot = chip["boot"]
+    assert (boot["target"], boot["slot"], boot["policy"]) == ("main", chip["current"], "full")
+    assert [(link["link"], link["status"]) for link in boot["links"]] == [
+        (link, "ok") for link in LINKS
+    ]
+    assert chip["minimum_epoch"] == chip["slots"][chip["current"]]["epoch"]
 
 
 def test_the_shell_passes_streams_arguments_and_status(workstation: Running):
@@ -110,3 +125,15 @@ def test_list_and_logs_have_json(workstation: Running):
     kinds = {event["kind"] for event in workstation.cli.events()}
     assert {"state", "link"} <= kinds
     assert "login" in workstation.cli("logs", "pro").stdout
+
+
+def test_tools_of_the_field_read_the_same_state(workstation: Running):
+    """mokutil, the kernel's own files of variables and virt-firmware, none of which is ours."""
+    cli = workstation.cli
+    assert "SecureBoot enabled" in cli.shell("mokutil", "--sb-state").stdout
+    chip = json.loads(cli("chip", "show", "--format", "json").stdout)
+    kernel = chip["slots"][chip["current"]]["kernel"]
+    variable = "/sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f"
+    content = base64.b64decode(cli.shell("base64", variable).stdout)
+    (allowed,) = siglist.EfiSigDB(content[4:])
+    assert [each["data"].hex() for each in allowed] == [kernel]

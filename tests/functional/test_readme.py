@@ -61,6 +61,16 @@ def test_base_is_whole_and_has_what_a_developer_expects(newcomer: Cli):
     assert next(line for line in mounts if " / " in line).split()[2] == "erofs"
 
 
+def test_tools_of_the_field_see_what_the_chip_made(newcomer: Cli):
+    """mokutil, bootctl and efi-readvar: Secure Boot is on, and the one image that may start."""
+    chip = json.loads(newcomer("chip", "show", "--format", "json").stdout)
+    kernel = chip["slots"][chip["current"]]["kernel"]
+    assert "SecureBoot enabled" in newcomer.shell("mokutil", "--sb-state").stdout
+    assert "Secure Boot: enabled" in newcomer.shell("sudo", "bootctl", "status", check=False).stdout
+    allowed = newcomer.shell("sudo", "efi-readvar", "-v", "db").stdout.lower()
+    assert kernel in "".join(allowed.split())
+
+
 def test_the_guest_agent_of_base_answers_its_owner(newcomer: Cli):
     agent = newcomer.paths.workstation("pro").agent
     with connect_unix(agent, timeout_seconds=ANSWER_SECONDS) as connection:

@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from spacegray import host
+from spacegray.paths import SLOTS
+from spacegray.workstation import create
 from tests.conftest import ROOT, Cli, make_home, remove_home
 from tests.support.secrets import line, written
 from tests.support.terminal import Terminal
@@ -55,6 +58,14 @@ class Recoverable:
 def copied(folder: Path, to: Path) -> None:
     """A backup by an ordinary tool."""
     subprocess.run(["cp", "-a", "--sparse=always", str(folder), str(to)], check=True)
+
+
+def damaged(path: Path) -> None:
+    """Change one bit of a file's last byte, if there is such a file."""
+    if path.exists():
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +175,16 @@ def test_a_new_chip_takes_the_disk_over_and_the_old_one_is_refused(pro: Recovera
     before = pro.chip()
     old = pro.folder / "old-state"
     pro.at.state_folder.rename(old)
-    firmware = pro.at.folder / "firmware.fd"
-    changed = bytearray(firmware.read_bytes())
-    changed[-1] ^= 1
-    firmware.write_bytes(changed)
+    for slot in SLOTS:
+        damaged(pro.at.slot(slot).firmware)
     seal = ("--seal", "passphrase", "--passphrase-file", pro.files["phrase"])
     done = pro.import_(*pro.key, *seal, check=True)
     assert "`password set pro`" in done.stdout
-    assert firmware.read_bytes() != changed, "firmware from anywhere would be trusted"
     facts = pro.cli.show()
+    installed = create.installed(pro.at)
+    assert installed is not None
+    firmware = pro.at.slot(installed.slot).firmware.read_bytes()
+    assert firmware == host.ovmf().code.read_bytes(), "firmware from anywhere would be trusted"
     assert facts["ecid"] != before["ecid"]
     assert facts["chip"]["seal"] == facts["ordered"]["seal"] == "passphrase"
     assert facts["chip"]["password"] is False
@@ -202,6 +214,16 @@ def test_a_damaged_chip_is_named_and_replaced(pro: Recoverable):
     pro.import_(*pro.key, "--seal", "keyfile", check=True)
     assert (pro.at.state_folder / "ssh" / "id_ed25519").read_bytes() == ssh
     pro.verified()
+
+
+def test_under_its_new_chip_it_starts_with_full_security(pro: Recoverable):
+    """A system was put beside the old one, for the new chip alone."""
+    shown = pro.chip()
+    assert (shown["policy"], shown["trying"]) == ("full", False)
+    pro.cli("start", "pro")
+    assert pro.cli.show()["secure_boot"] is True
+    assert pro.cli.show()["root_hash"] in pro.cli.shell("cat", "/proc/cmdline").stdout
+    pro.cli("stop", "pro")
 
 
 def test_after_an_erase_the_bundle_opens_nothing(pro: Recoverable):

@@ -19,7 +19,7 @@ from spacegray.console.guard import PeerUid
 from spacegray.console.machines import Machine, Verb
 from spacegray.console.peer import loopback_uid
 from spacegray.errors import SpacegrayError, UsageError
-from spacegray.links import LINKS
+from spacegray.links import Target, chain
 from spacegray.workstation.unlock import WORDS, Kind
 
 READY_SECONDS = 20.0
@@ -34,9 +34,10 @@ DETAILS = {
     "system": "root hash 5be0…91aa",
     "data": "formatted",
     "login": "SSH answered",
+    "recovery": "read-only, from memory",
 }
 
-BUDGETS = ("password", "recovery", "recovery_key")
+BUDGETS = ("password", "recovery", "recovery_key", "firmware_password")
 TRIES = 10
 FREE_TRIES = 3
 WAITS_SECONDS = (60, 300, 900, 3600, 10800, 28800, 28800)
@@ -52,6 +53,14 @@ class FakeMachine:
         self.reason = ""
         self.broken: str | None = None
         self.boot = 0
+        self.target: Target = "main"
+        self.security: dict[str, Any] = {
+            "policy": "full",
+            "external_boot": "deny",
+            "other_systems": "deny",
+            "firmware_password": False,
+            "minimum_epoch": 1_764_547_200,
+        }
         self.powered_on = time.time()
         self.links: list[dict[str, Any]] = []
         self.acts: list[Verb] = []
@@ -82,6 +91,7 @@ class FakeMachine:
             "reason": self.reason,
             "link": self.broken,
             "boot": self.boot,
+            "target": self.target,
             "since": self.powered_on,
             "links": list(self.links),
             "needs": list(self.needs),
@@ -91,7 +101,7 @@ class FakeMachine:
         }
 
     def attempts(self) -> dict[str, dict[str, int]]:
-        """The three budgets; a sealed chip knows none."""
+        """The budgets; a sealed chip knows none."""
         if self.state != "locked" or "passphrase" in self.needs:
             return {}
         return {
@@ -122,7 +132,7 @@ class FakeMachine:
                 "password": True,
                 "recovery_key": "recovery_key" in self.secrets,
                 "rollbacks": 1,
-                "policy": "full",
+                **self.security,
                 "needs": list(self.needs),
             },
             "ordered": {
@@ -160,8 +170,8 @@ class FakeMachine:
         self.acts.append(verb)
         if self.refusal is not None:
             raise self.refusal
-        if verb == "start":
-            self.power_on()
+        if verb in ("start", "recovery"):
+            self.power_on("recovery" if verb == "recovery" else "main")
 
     def unlock(self, kind: Kind, secret: int, mode: str) -> dict[str, Any]:
         with open(os.dup(secret), "rb") as file:
@@ -210,8 +220,9 @@ class FakeMachine:
         self.attempts_at = time.time()
         self.locked_until = self.attempts_at + 600
 
-    def power_on(self) -> None:
+    def power_on(self, target: Target = "main") -> None:
         self.boot += 1
+        self.target = target
         self.powered_on = time.time()
         self.links, self.broken, self.reason = [], None, ""
         self.state = "starting"
@@ -222,8 +233,8 @@ class FakeMachine:
             passed = time.time() - self.powered_on if seconds is None else seconds
             seen = {"link": link, "status": "ok", "detail": DETAILS[link]}
             self.links.append({**seen, "at": self.powered_on + passed, "seconds": passed})
-        if self.links[-1]["link"] == LINKS[-1]:
-            self.state = "running"
+        if self.links[-1]["link"] == chain(self.target)[-1]:
+            self.state = "recovery" if self.target == "recovery" else "running"
 
     def fail(self, link: str, detail: str) -> None:
         """This link was seen to break."""

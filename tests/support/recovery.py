@@ -54,13 +54,13 @@ def open_bundle(text: str, bundle: bytes) -> Bundle:
         raise BundleError("the check sum does not fit")
     header, sealed = body[: HEADER.size], body[HEADER.size :]
     magic, version, zero, size, ecid = HEADER.unpack(header)
-    if (magic, version, zero) != (b"SGBUNDL\0", 1, 0):
-        raise BundleError("not a bundle of version 1")
+    if (magic, version, zero) != (b"SGBUNDL\0", 2, 0):
+        raise BundleError("not a bundle of version 2")
     derived = HKDF(SHA256(), KEY_SIZE_BYTES, None, b"spacegray recovery bundle key 1")
     key = X25519PrivateKey.from_private_bytes(derived.derive(key_material(text)))
     suite = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
     try:
-        plain = suite.decrypt(sealed, key, info=b"spacegray recovery bundle 1" + header)
+        plain = suite.decrypt(sealed, key, info=b"spacegray recovery bundle 2" + header)
     except InvalidTag:
         raise BundleError("sealed for another key") from None
     if len(plain) != size:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spacegray.errors import UsageError
-from spacegray.paths import Paths
+from spacegray.paths import SLOTS, Paths, other_slot
 
 
 def test_one_variable_overrides_all():
@@ -38,6 +38,27 @@ def test_what_chips_share_is_nobodys_own():
     assert paths.workstation("pro").host_state == paths.workstation("lab").host_state
     with pytest.raises(UsageError):
         paths.workstation(paths.workstation("pro").host_state.name)
+
+
+def test_the_authority_is_apart_from_every_workstation():
+    paths = Paths.current({"SPACEGRAY_HOME": "/h"})
+    with pytest.raises(UsageError):
+        paths.workstation(paths.authority.name)
+    at = paths.workstation("pro")
+    for folder in (at.folder, at.state_folder):
+        assert folder not in (paths.authority, *paths.authority.parents)
+
+
+def test_each_slot_has_its_own_files():
+    at = Paths.current({"SPACEGRAY_HOME": "/h"}).workstation("pro")
+    found = [
+        path
+        for slot in SLOTS
+        for path in (at.slot(slot).firmware, at.slot(slot).variables, at.slot(slot).recovery)
+    ]
+    assert len(set(found)) == 6
+    assert all(path.parent.parent == at.folder for path in found)
+    assert [other_slot(slot) for slot in SLOTS] == ["b", "a"]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "-x", "A", "a" * 33, "a\n", "1a", "a b"])
