@@ -50,7 +50,7 @@ def undo(cli: Cli, offset: int) -> None:
 
 def kernel_image(cli: Cli) -> tuple[int, bytes]:
     """Where on the disk the kernel image begins, and what follows from there."""
-    start, _ = offline.partition(cli, "esp")
+    start = offline.of_the_slot(cli, "esp")
     with offline.disk(cli) as disk:
         content = disk.read(start, KERNEL_IMAGE_SPAN_BYTES)
     # The DOS header that every EFI image begins with, at the start of a cluster.
@@ -78,7 +78,7 @@ def test_a_changed_command_line_stops_the_boot(target: Cli):
 
 
 def test_a_changed_byte_of_the_firmware_stops_the_start(target: Cli):
-    firmware = target.paths.workstation("pro").slot("a").firmware
+    firmware = target.paths.workstation("pro").slot(offline.slot(target)).firmware
     content = firmware.read_bytes()
     changed = bytearray(content)
     changed[len(changed) // 2] ^= 1
@@ -91,7 +91,7 @@ def test_a_changed_byte_of_the_firmware_stops_the_start(target: Cli):
 
 
 def test_a_changed_superblock_of_the_system_volume_stops_the_boot(target: Cli):
-    start, _ = offline.partition(target, "system")
+    start = offline.of_the_slot(target, "system")
     with offline.disk(target) as disk:
         offline.flip(disk, start + 1024)
     try:
@@ -101,7 +101,7 @@ def test_a_changed_superblock_of_the_system_volume_stops_the_boot(target: Cli):
 
 
 def test_a_changed_hash_tree_stops_the_boot(target: Cli):
-    start, _ = offline.partition(target, "verity")
+    start = offline.of_the_slot(target, "verity")
     with offline.disk(target) as disk:
         saved = disk.read(start, 1 << 20)
         disk.write(start, bytes(1 << 20))
@@ -130,12 +130,13 @@ def test_a_changed_system_file_is_an_error_when_it_is_read(workstation: Running)
     # Every block of the volume's second half: whatever holds the file is among them.
     blocks = cli.shell("sudo", "sh", "-c", "cat /sys/block/dm-0/size").stdout
     size = int(blocks) * 512
+    volume = offline.device(cli, "system")
     script = (
-        f"dd if=/dev/vda2 of=/data/saved bs=4096 2>/dev/null count={size // 4096} && sync && "
-        f"dd if=/dev/urandom of=/dev/vda2 bs=4096 seek=16 count={size // 4096 - 16} "
+        f"dd if={volume} of=/data/saved bs=4096 2>/dev/null count={size // 4096} && sync && "
+        f"dd if=/dev/urandom of={volume} bs=4096 seek=16 count={size // 4096 - 16} "
         "conv=notrunc 2>/dev/null; sync; echo 3 > /proc/sys/vm/drop_caches; "
         f"cat {largest} > /dev/null; echo status $?; "
-        "dd if=/data/saved of=/dev/vda2 bs=4096 conv=notrunc 2>/dev/null; sync"
+        f"dd if=/data/saved of={volume} bs=4096 conv=notrunc 2>/dev/null; sync"
     )
     done = cli.shell("sudo", "sh", "-c", script, check=False)
     assert "status 1" in done.stdout, done.stdout + done.stderr

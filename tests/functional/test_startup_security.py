@@ -28,8 +28,8 @@ DEFAULTS = {
     "other_systems": "deny",
     "firmware_password": False,
 }
-UP, DOWN, ENTER, LEAVE = b"\x1bOA", b"\x1bOB", b"\r", b"\x1d"
-"""The arrows as terminals send them to programs that take the whole screen."""
+UP, DOWN, ENTER, LEAVE = b"\x1b[A", b"\x1b[B", b"\r", b"\x1d"
+"""The arrows as terminals send them unless a program asks for others; this one does not."""
 
 
 @pytest.fixture(scope="module")
