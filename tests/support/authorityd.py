@@ -41,12 +41,13 @@ class Authorityd(Link):
 
 
 def private_keys(folder: Path) -> dict[str, bytes]:
-    """What nobody else may have, out of the folder: both private keys, PKCS#8 DER."""
+    """What nobody else may have, out of the folder: its three private keys, PKCS#8 DER."""
     rest = (folder / "authority.keys").read_bytes()[8:]
     found = {}
-    for name in ("ticket_key", "vendor_key"):
+    for name in ("ticket_key", "vendor_key", "vendor", "order_key"):
         size = int.from_bytes(rest[:2])
         found[name], rest = rest[2 : 2 + size], rest[2 + size :]
+    del found["vendor"]
     return found
 
 

@@ -83,8 +83,8 @@ def header(store: bytes) -> Header:
     if len(store) != STORE_SIZE_BYTES or hashlib.sha256(body).digest() != check_sum:
         raise StoreError("the check sum does not fit")
     magic, version, seal_kind, size, number, salt, parameters = HEADER.unpack_from(body)
-    if (magic, version) != (b"SGVAULT\0", 4):
-        raise StoreError("not a store of version 4")
+    if (magic, version) != (b"SGVAULT\0", 5):
+        raise StoreError("not a store of version 5")
     return Header(seal_kind, number, salt, parameters, size)
 
 
@@ -92,7 +92,7 @@ def read_contents(store: bytes, sealing_key: bytes) -> dict[str, Any]:
     """Everything that is sealed in the bytes of a store, certificates and counters included."""
     seal = header(store)
     sealed = store[HEADER.size :][: seal.contents_size + TAG_SIZE_BYTES]
-    key = HKDF(SHA256(), 32, seal.salt, b"spacegray vault store 4").derive(sealing_key)
+    key = HKDF(SHA256(), 32, seal.salt, b"spacegray vault store 5").derive(sealing_key)
     try:
         plain = AESGCM(key).decrypt(NONCE, sealed, store[: HEADER.size])
     except InvalidTag:
@@ -108,7 +108,7 @@ def with_contents(store: bytes, sealing_key: bytes, contents: dict[str, Any]) ->
     magic, version, kind, _, ecid, salt, parameters = HEADER.unpack_from(store)
     plain = cbor2.dumps(contents)
     head = HEADER.pack(magic, version, kind, len(plain), ecid, salt, parameters)
-    key = HKDF(SHA256(), 32, salt, b"spacegray vault store 4").derive(sealing_key)
+    key = HKDF(SHA256(), 32, salt, b"spacegray vault store 5").derive(sealing_key)
     body = head + AESGCM(key).encrypt(NONCE, plain, head)
     body = body.ljust(STORE_SIZE_BYTES - CHECK_SUM_SIZE_BYTES, b"\0")
     return body + hashlib.sha256(body).digest()

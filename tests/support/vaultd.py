@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -152,6 +153,30 @@ class Vaultd(Link):
         with contextlib.ExitStack() as stack:
             pipes = [stack.enter_context(secret(each)) for each in secrets]
             return self.ask(op, *pipes, **fields)
+
+    def service(self) -> dict[str, Any]:
+        """The end of the record, and who is trusted: `providers` as a list of name and key."""
+        reply = self.ask("service")
+        assert reply.pop("ok") is True, reply
+        return {**reply, "providers": cbor2.loads(reply["providers"])}
+
+    def trust(self, key: bytes, *secrets: bytes, name: str = "Repairs") -> dict[str, Any]:
+        """Have work orders of this key count, return the reply."""
+        return self.give("trust_provider", *secrets, name=name, key=key)
+
+    def record(
+        self,
+        job: str,
+        *secrets: bytes,
+        order: bytes = b"",
+        continues: bytes = b"",
+        **changed: object,
+    ) -> dict[str, Any]:
+        """Have a job recorded that was done now, return the reply."""
+        fields = {"detail": b"", "time": int(time.time()), **changed}
+        return self.give(
+            "record_service", *secrets, job=job, order=order, continues=continues, **fields
+        )
 
     def close(self) -> int:
         """Close the link and return the exit status of the vault."""

@@ -1,12 +1,13 @@
 //! The authority: what it signs, and what it never signs again.
 //!
-//! Invariants: the ticket key signs tickets and the vendor key images, nothing else; a higher epoch
-//! is durable before the ticket with it leaves; keys are made where there never were any, and never
+//! Invariants: the ticket key signs tickets, the vendor key images and the order key work orders,
+//! nothing else; a higher epoch is durable before the ticket with it leaves; no two work orders have
+//! the same number; keys are made where there never were any, and never
 //! in place of lost ones: chips trust the old ones alone.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ticket::{Request, Ticket};
+use ticket::{Job, ORDER_ID_SIZE_BYTES, Order, Request, Ticket, Validity};
 use zeroize::Zeroizing;
 
 use crate::epochs::{self, Epochs};
@@ -78,11 +79,40 @@ impl Authority {
             self.folder.write(epochs::FILE, &epochs.encode())?;
             self.epochs = epochs;
         }
-        let issued = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let issued = now();
         self.keys.sign_ticket(&Ticket { request, issued })
     }
+
+    /// A new work order: `job` is what may be done in the machine of the chip with this number,
+    /// between two moments in seconds since 1970, both included.
+    ///
+    /// # Errors
+    /// [`Error::Job`], [`Error::Validity`].
+    pub fn sign_order(
+        &self,
+        ecid: u64,
+        job: &str,
+        not_before: u64,
+        not_after: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let job = Job::parse(job).ok_or(Error::Job)?;
+        let validity = Validity::new(not_before, not_after).ok_or(Error::Validity)?;
+        let mut id = [0; ORDER_ID_SIZE_BYTES];
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| Error::Cryptography("random bytes"))?;
+        self.keys.sign_order(&Order {
+            ecid,
+            id,
+            job,
+            issued: now(),
+            validity,
+        })
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -151,6 +181,46 @@ mod tests {
         second.sign_ticket(&request("tiny", 5)).unwrap();
         second.sign_ticket(&request("pro", 4)).unwrap();
         assert_eq!(second.sign_ticket(b""), Err(Error::Malformed));
+    }
+
+    /// Promise: a work order says what was asked, with the time and a number of its own, under the
+    /// order key and no other; the same key is there after the authority was opened again.
+    #[test]
+    fn orders_are_signed() {
+        let place = tempfile::tempdir().unwrap();
+        let first = open(place.path()).unwrap();
+        let key = first.keys().order_key().to_vec();
+        let sign = |authority: &Authority| authority.sign_order(7, "memory 64", 10, 20).unwrap();
+        let signed = sign(&first);
+        let order = ticket::verify_order(&signed, &key).unwrap();
+        assert_eq!((order.ecid, order.job.as_str()), (7, "memory 64"));
+        assert_eq!(Some(order.validity), Validity::new(10, 20));
+        assert!(order.issued > 1_700_000_000);
+        let ticket_key = first.keys().ticket_key();
+        assert!(ticket::verify_order(&signed, ticket_key).is_err());
+        drop(first);
+        let second = open(place.path()).unwrap();
+        let other = ticket::verify_order(&sign(&second), &key).unwrap();
+        assert_ne!(other.id, order.id);
+    }
+
+    /// Promise: no order is signed that no chip takes.
+    #[test]
+    fn only_orders_in_form_are_signed() {
+        let place = tempfile::tempdir().unwrap();
+        let authority = open(place.path()).unwrap();
+        let longest = "x".repeat(ticket::JOB_SIZE_BYTES_MAX);
+        let year = ticket::ORDER_SECONDS_MAX;
+        for job in ["", "Memory", "memory\n64", &format!("{longest}x")] {
+            assert_eq!(authority.sign_order(1, job, 0, 1), Err(Error::Job));
+        }
+        for (from, to) in [(1, 0), (5, 6 + year), (0, u64::MAX)] {
+            let refused = authority.sign_order(1, "ssd both", from, to);
+            assert_eq!(refused, Err(Error::Validity));
+        }
+        let last = authority.sign_order(u64::MAX, &longest, u64::MAX - year, u64::MAX);
+        let order = ticket::verify_order(&last.unwrap(), authority.keys().order_key());
+        assert_eq!(order.unwrap().validity.not_after(), u64::MAX);
     }
 
     /// Promise: no ticket leaves whose epoch is not durable, wherever the power goes; and before a

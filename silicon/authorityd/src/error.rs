@@ -23,6 +23,10 @@ pub enum Error {
     Epoch,
     /// One product more than can be remembered.
     Products,
+    /// A work order for something that names no job.
+    Job,
+    /// A work order that would end before it begins, or be good for too long.
+    Validity,
 }
 
 impl fmt::Display for Error {
@@ -38,6 +42,8 @@ impl fmt::Display for Error {
             Error::Malformed => f.write_str("this is no ticket request"),
             Error::Epoch => f.write_str("a newer system of this product was signed before"),
             Error::Products => f.write_str("no more products can be remembered"),
+            Error::Job => f.write_str("a job has 1 to 64 of a to z, 0 to 9, space and -"),
+            Error::Validity => f.write_str("a work order is good for at most 366 days"),
         }
     }
 }
@@ -52,6 +58,6 @@ impl From<certificate::Failed> for Error {
 
 impl From<ticket::Failed> for Error {
     fn from(_: ticket::Failed) -> Error {
-        Error::Cryptography("signing a ticket")
+        Error::Cryptography("signing a ticket or a work order")
     }
 }

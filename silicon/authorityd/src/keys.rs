@@ -1,8 +1,8 @@
-//! The authority's two keys and the file that they lie in.
+//! The authority's three keys and the file that they lie in.
 //!
-//! `authority.keys`, `docs/authority-protocol.md`: a magic number, three parts, each after its
+//! `authority.keys`, `docs/authority-protocol.md`: a magic number, four parts, each after its
 //! length (16 bits, big endian), and the SHA-256 of all that. Public is only what
-//! [`Keys::ticket_key`] and [`Keys::vendor`] give.
+//! [`Keys::ticket_key`], [`Keys::vendor`] and [`Keys::order_key`] give.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer as _;
@@ -18,19 +18,21 @@ pub const FILE: &str = "authority.keys";
 /// No such file is longer.
 pub const FILE_SIZE_BYTES_MAX: usize = 4096;
 
-const MAGIC: &[u8; 8] = b"sgauth\x00\x01";
+const MAGIC: &[u8; 8] = b"sgauth\x00\x02";
 const LENGTH_SIZE_BYTES: usize = 2;
 const CHECKSUM_SIZE_BYTES: usize = 32;
 const DAMAGED: Error = Error::Corrupt(FILE);
 /// Hexadecimal digits of the ticket key's digest in the vendor certificate's name.
 const NAME_DIGITS: usize = 16;
 
-/// Both keys, to be used and never shown.
+/// All three keys, to be used and never shown.
 pub struct Keys {
     ticket: EcdsaKeyPair,
     ticket_key: Vec<u8>,
     vendor: rsa::KeyPair,
     vendor_certificate: Vec<u8>,
+    order: EcdsaKeyPair,
+    order_key: Vec<u8>,
 }
 
 impl Keys {
@@ -45,16 +47,22 @@ impl Keys {
         let vendor = rsa::KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
         let vendor_pkcs8 = vendor.as_der().map_err(failed)?;
         let vendor_certificate = self_signed(&name(&ticket_key), Purpose::Images, &vendor)?;
+        let failed = |_| Error::Cryptography("making the order key");
+        let order = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(failed)?;
+        let order_pkcs8 = order.to_pkcs8v1().map_err(failed)?;
         let file = file(&[
             ticket_pkcs8.as_ref(),
             vendor_pkcs8.as_ref(),
             &vendor_certificate,
+            order_pkcs8.as_ref(),
         ]);
         let keys = Keys {
             ticket,
             ticket_key,
             vendor,
             vendor_certificate,
+            order_key: public_half(&order)?,
+            order,
         };
         Ok((keys, file))
     }
@@ -70,10 +78,10 @@ impl Keys {
         if digest(&SHA256, content).as_ref() != checksum {
             return Err(DAMAGED);
         }
-        let ticket = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, part(&mut rest)?)
-            .map_err(|_| DAMAGED)?;
+        let ticket = p256(part(&mut rest)?)?;
         let vendor = rsa::KeyPair::from_pkcs8(part(&mut rest)?).map_err(|_| DAMAGED)?;
         let vendor_certificate = part(&mut rest)?.to_vec();
+        let order = p256(part(&mut rest)?)?;
         if !rest.is_empty() {
             return Err(DAMAGED);
         }
@@ -82,6 +90,8 @@ impl Keys {
             ticket,
             vendor,
             vendor_certificate,
+            order_key: public_half(&order)?,
+            order,
         })
     }
 
@@ -95,9 +105,19 @@ impl Keys {
         &self.vendor_certificate
     }
 
+    /// What work orders are verified with: `SubjectPublicKeyInfo`, DER.
+    pub fn order_key(&self) -> &[u8] {
+        &self.order_key
+    }
+
     /// Signs a ticket.
     pub fn sign_ticket(&self, ticket: &ticket::Ticket) -> Result<Vec<u8>, Error> {
         Ok(ticket::sign(ticket, &self.ticket)?)
+    }
+
+    /// Signs a work order.
+    pub fn sign_order(&self, order: &ticket::Order) -> Result<Vec<u8>, Error> {
+        Ok(ticket::sign_order(order, &self.order)?)
     }
 
     /// Signs an image by its Authenticode digest.
@@ -108,6 +128,10 @@ impl Keys {
             &self.vendor_certificate,
         )?)
     }
+}
+
+fn p256(pkcs8: &[u8]) -> Result<EcdsaKeyPair, Error> {
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| DAMAGED)
 }
 
 fn public_half(key: &EcdsaKeyPair) -> Result<Vec<u8>, Error> {
@@ -163,6 +187,9 @@ mod tests {
         let again = Keys::parse(&file).unwrap();
         assert_eq!(again.ticket_key(), keys.ticket_key());
         assert_eq!(again.vendor(), keys.vendor());
+        assert!(ticket::is_key(keys.order_key()));
+        assert_ne!(keys.order_key(), keys.ticket_key());
+        assert_eq!(again.order_key(), keys.order_key());
         assert_eq!(again.sign_image(&[1; 32]), keys.sign_image(&[1; 32]));
     }
 
@@ -179,7 +206,11 @@ mod tests {
             changed[at] ^= 1;
             assert_eq!(Keys::parse(&changed).err(), Some(DAMAGED), "{at}");
         }
-        let parts: [&[&[u8]]; 3] = [&[], &[b"", b"", b""], &[b"key", b"key", b"certificate"]];
+        let parts: [&[&[u8]]; 3] = [
+            &[],
+            &[b"", b"", b"", b""],
+            &[b"key", b"key", b"certificate", b"key"],
+        ];
         for parts in parts {
             assert_eq!(Keys::parse(&super::file(parts)).err(), Some(DAMAGED));
         }

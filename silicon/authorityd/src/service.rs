@@ -47,6 +47,7 @@ fn answer(authority: &mut Authority, packet: &Packet) -> Result<Zeroizing<Vec<u8
             Ok(success(&[
                 ("ticket_key", Value::Bytes(keys.ticket_key())),
                 ("vendor", Value::Bytes(keys.vendor())),
+                ("order_key", Value::Bytes(keys.order_key())),
             ]))
         }
         "sign_ticket" => {
@@ -54,6 +55,14 @@ fn answer(authority: &mut Authority, packet: &Packet) -> Result<Zeroizing<Vec<u8
             request.end()?;
             let ticket = authority.sign_ticket(asked)?;
             Ok(success(&[("ticket", Value::Bytes(&ticket))]))
+        }
+        "sign_order" => {
+            let (ecid, job) = (request.uint("ecid")?, request.text("job")?);
+            let not_before = request.uint("not_before")?;
+            let not_after = request.uint("not_after")?;
+            request.end()?;
+            let order = authority.sign_order(ecid, job, not_before, not_after)?;
+            Ok(success(&[("order", Value::Bytes(&order))]))
         }
         "sign_image" => {
             let digest = request.bytes("digest")?;
@@ -83,9 +92,10 @@ impl From<Error> for Refusal {
             Error::Held | Error::Storage(..) => "storage",
             Error::Corrupt(_) => "corrupt",
             Error::Cryptography(_) => "cryptography",
-            Error::Malformed => "malformed",
+            Error::Malformed | Error::Job => "malformed",
             Error::Epoch => "epoch",
             Error::Products => "products",
+            Error::Validity => "validity",
         };
         refusal(code, &error.to_string())
     }

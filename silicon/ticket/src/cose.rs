@@ -1,4 +1,4 @@
-//! A ticket as a COSE_Sign1 (RFC 9052) with ES256.
+//! What an authority signs: a COSE_Sign1 (RFC 9052) with ES256, in one form.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer as _;
@@ -7,11 +7,9 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair as _, 
 use minicbor::data::Tag;
 use minicbor::decode::Decoder;
 
-use crate::fields::{Reader, VERSION, encoded};
-use crate::{Failed, Refused, Request, Ticket};
+use crate::fields::encoded;
+use crate::{Failed, Refused};
 
-/// No ticket is longer.
-pub const TICKET_SIZE_BYTES_MAX: usize = 2048;
 /// A key's `SubjectPublicKeyInfo`, DER.
 pub const PUBLIC_KEY_SIZE_BYTES: usize = 91;
 
@@ -22,11 +20,17 @@ const HEADER_ALGORITHM: i64 = 1;
 const HEADER_KEY_ID: i64 = 4;
 const HEADER_TYPE: i64 = 16;
 const ALGORITHM_ES256: i64 = -7;
-const TYPE: &str = "application/x-spacegray-ticket+cbor";
-/// Signed along with every ticket, so that no other COSE_Sign1 of that key can pass for one.
-const EXTERNAL_DATA: &[u8] = b"spacegray ticket 1";
 const SIGNATURE_SIZE_BYTES: usize = 64;
-const FIELDS: u64 = 7;
+
+/// What one kind of signed thing is recognised by.
+pub struct Form {
+    /// Its content type, in the protected header.
+    pub media_type: &'static str,
+    /// Signed along with it, so that no other COSE_Sign1 of the same key can pass for one.
+    pub external_data: &'static [u8],
+    /// None is longer.
+    pub size_bytes_max: usize,
+}
 
 /// What comes before the point in a P-256 key's `SubjectPublicKeyInfo` (RFC 5480).
 #[rustfmt::skip]
@@ -52,72 +56,37 @@ fn parsed(spki: &[u8]) -> Option<ParsedPublicKey> {
     ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, spki).ok()
 }
 
-/// Signs a ticket. The key has to sign by `ECDSA_P256_SHA256_FIXED_SIGNING`.
+/// Signs a payload. The key has to sign by `ECDSA_P256_SHA256_FIXED_SIGNING`.
 ///
 /// # Errors
 /// [`Failed`] when the cryptographic library does.
-pub fn sign(ticket: &Ticket, key: &EcdsaKeyPair) -> Result<Vec<u8>, Failed> {
+pub fn sign(form: &Form, payload: &[u8], key: &EcdsaKeyPair) -> Result<Vec<u8>, Failed> {
     let spki = key.public_key().as_der().map_err(|_| Failed)?;
-    let header = header(&key_id(spki.as_ref()));
-    let payload = ticket.payload();
+    let header = form.header(&key_id(spki.as_ref()));
     let signature = key
-        .sign(&SystemRandom::new(), &to_be_signed(&header, &payload))
+        .sign(&SystemRandom::new(), &form.to_be_signed(&header, payload))
         .map_err(|_| Failed)?;
-    Ok(written(&header, &payload, signature.as_ref()))
+    Ok(written(&header, payload, signature.as_ref()))
 }
 
-/// Reads a ticket that was signed with the private half of `spki`.
+/// The payload of what was signed with the private half of `spki`; nobody has read it yet.
 ///
 /// # Errors
 /// [`Refused::Malformed`] for everything but the one form; [`Refused::Signature`] where the
 /// signature is not this key's, or `spki` is none.
-pub fn verify(bytes: &[u8], spki: &[u8]) -> Result<Ticket, Refused> {
-    if bytes.len() > TICKET_SIZE_BYTES_MAX {
+pub fn verified<'a>(form: &Form, bytes: &'a [u8], spki: &[u8]) -> Result<&'a [u8], Refused> {
+    if bytes.len() > form.size_bytes_max {
         return Err(Refused::Malformed);
     }
-    let parts = Parts::read(bytes)?;
+    let parts = Parts::read(form, bytes)?;
     let key = parsed(spki).ok_or(Refused::Signature)?;
     if parts.key_id != key_id(spki) {
         return Err(Refused::Signature);
     }
-    key.verify_sig(&to_be_signed(parts.header, parts.payload), parts.signature)
+    let signed = form.to_be_signed(parts.header, parts.payload);
+    key.verify_sig(&signed, parts.signature)
         .map_err(|_| Refused::Signature)?;
-    Ticket::from_payload(parts.payload)
-}
-
-impl Ticket {
-    /// What is signed of it. Its fields are in the order of their encoded names.
-    fn payload(&self) -> Vec<u8> {
-        let request = &self.request;
-        encoded(|writer| {
-            writer.map(FIELDS)?.str("ecid")?.u64(request.ecid)?;
-            writer.str("epoch")?.u64(request.epoch)?;
-            writer.str("nonce")?.bytes(&request.nonce)?;
-            writer.str("issued")?.u64(self.issued)?;
-            request.write_rest(writer)
-        })
-    }
-
-    fn from_payload(bytes: &[u8]) -> Result<Ticket, Refused> {
-        let mut reader = Reader::new(bytes, FIELDS)?;
-        let ecid = reader.uint("ecid")?;
-        let epoch = reader.uint("epoch")?;
-        let nonce = reader.array("nonce")?;
-        let issued = reader.uint("issued")?;
-        let product = reader.product()?;
-        reader.constant("version", VERSION)?;
-        let components = reader.components()?;
-        let request = Request {
-            ecid,
-            nonce,
-            epoch,
-            product,
-            components,
-        };
-        let ticket = Ticket { request, issued };
-        let again = ticket.payload();
-        reader.end(ticket, &again)
-    }
+    Ok(parts.payload)
 }
 
 /// A COSE_Sign1 in its one form, whoever signed it.
@@ -129,7 +98,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Parts<'a>, Refused> {
+    fn read(form: &Form, bytes: &'a [u8]) -> Result<Parts<'a>, Refused> {
         let mut decoder = Decoder::new(bytes);
         if decoder.tag()? != Tag::new(TAG_COSE_SIGN1) || decoder.array()? != Some(PARTS) {
             return Err(Refused::Malformed);
@@ -144,51 +113,55 @@ impl<'a> Parts<'a> {
         is_one_form.then_some(()).ok_or(Refused::Malformed)?;
         Ok(Parts {
             header,
-            key_id: key_id_of(header)?,
+            key_id: form.key_id_of(header)?,
             payload,
             signature,
         })
     }
 }
 
-/// The key that a protected header names, if it is one of ours in every other respect.
-fn key_id_of(bytes: &[u8]) -> Result<[u8; 32], Refused> {
-    let mut decoder = Decoder::new(bytes);
-    if decoder.map()? != Some(3) || decoder.i64()? != HEADER_ALGORITHM {
-        return Err(Refused::Malformed);
+impl Form {
+    /// The key that a protected header names, if it is one of this form in every other respect.
+    fn key_id_of(&self, bytes: &[u8]) -> Result<[u8; 32], Refused> {
+        let mut decoder = Decoder::new(bytes);
+        if decoder.map()? != Some(3) || decoder.i64()? != HEADER_ALGORITHM {
+            return Err(Refused::Malformed);
+        }
+        decoder.i64()?;
+        decoder.i64()?;
+        let key_id = decoder
+            .bytes()?
+            .try_into()
+            .map_err(|_| Refused::Malformed)?;
+        (self.header(&key_id) == bytes)
+            .then_some(key_id)
+            .ok_or(Refused::Malformed)
     }
-    decoder.i64()?;
-    decoder.i64()?;
-    let key_id = decoder
-        .bytes()?
-        .try_into()
-        .map_err(|_| Refused::Malformed)?;
-    (header(&key_id) == bytes)
-        .then_some(key_id)
-        .ok_or(Refused::Malformed)
+
+    fn header(&self, key_id: &[u8; 32]) -> Vec<u8> {
+        encoded(|writer| {
+            writer.map(3)?.i64(HEADER_ALGORITHM)?.i64(ALGORITHM_ES256)?;
+            writer.i64(HEADER_KEY_ID)?.bytes(key_id)?;
+            writer.i64(HEADER_TYPE)?.str(self.media_type)
+        })
+    }
+
+    /// The Sig_structure.
+    fn to_be_signed(&self, header: &[u8], payload: &[u8]) -> Vec<u8> {
+        encoded(|writer| {
+            (writer.array(4)?.str("Signature1")?)
+                .bytes(header)?
+                .bytes(self.external_data)?
+                .bytes(payload)
+        })
+    }
 }
 
-fn header(key_id: &[u8; 32]) -> Vec<u8> {
-    encoded(|writer| {
-        writer.map(3)?.i64(HEADER_ALGORITHM)?.i64(ALGORITHM_ES256)?;
-        writer.i64(HEADER_KEY_ID)?.bytes(key_id)?;
-        writer.i64(HEADER_TYPE)?.str(TYPE)
-    })
-}
-
-fn key_id(spki: &[u8]) -> [u8; 32] {
+/// What names a key: SHA-256 of its `SubjectPublicKeyInfo`.
+#[must_use]
+pub fn key_id(spki: &[u8]) -> [u8; 32] {
     let digest = digest(&SHA256, spki);
     digest.as_ref().try_into().expect("a SHA-256 has 32 bytes")
-}
-
-/// The Sig_structure.
-fn to_be_signed(header: &[u8], payload: &[u8]) -> Vec<u8> {
-    encoded(|writer| {
-        (writer.array(4)?.str("Signature1")?)
-            .bytes(header)?
-            .bytes(EXTERNAL_DATA)?
-            .bytes(payload)
-    })
 }
 
 fn written(header: &[u8], payload: &[u8], signature: &[u8]) -> Vec<u8> {

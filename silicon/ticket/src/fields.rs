@@ -1,4 +1,5 @@
-//! The fields that requests, tickets and entries share: read in their one order, written in it.
+//! The fields of requests, tickets, entries and work orders: read in their one order, written in
+//! it.
 
 use std::convert::Infallible;
 
@@ -11,7 +12,7 @@ use crate::Refused;
 pub const DIGEST_SIZE_BYTES: usize = 32;
 /// No product's name is longer.
 pub const PRODUCT_SIZE_BYTES_MAX: usize = 32;
-/// The form of request and ticket.
+/// The form of request, ticket and work order.
 pub const VERSION: u64 = 1;
 
 pub type Writer = Encoder<Vec<u8>>;
@@ -145,9 +146,13 @@ impl<'a> Reader<'a> {
             .map_err(|_| Refused::Malformed)
     }
 
+    pub fn text(&mut self, name: &str) -> Result<&'a str, Refused> {
+        self.name(name)?;
+        Ok(self.decoder.str()?)
+    }
+
     pub fn product(&mut self) -> Result<Product, Refused> {
-        self.name("product")?;
-        Product::parse(self.decoder.str()?).ok_or(Refused::Malformed)
+        Product::parse(self.text("product")?).ok_or(Refused::Malformed)
     }
 
     pub fn components(&mut self) -> Result<Components, Refused> {

@@ -7,6 +7,8 @@ use coset::{CborSerializable as _, TaggedCborSerializable as _};
 
 use super::*;
 
+mod orders;
+
 /// Cases of the two fuzzers: about a second in a debug build.
 const CASES: u64 = 20_000;
 

@@ -149,6 +149,26 @@ impl Vault {
         Ok(())
     }
 
+    /// Whether somebody proved to be the owner; where there is a password, nobody else gets past.
+    /// The disk's key is as open or closed afterwards as before.
+    ///
+    /// # Errors
+    /// As [`Vault::unlock`]; [`Error::Unauthorised`] without the proof.
+    pub(crate) fn must_be_owner(
+        &mut self,
+        place: &Place,
+        proof: Option<&Proof<'_>>,
+    ) -> Result<bool, ChangeError> {
+        let hierarchy = self.contents.hierarchy.as_ref();
+        match proof {
+            Some(proof) => self.prove(place, proof).map(|_| true),
+            None if hierarchy.is_some_and(|keys| keys.by_password.is_some()) => {
+                Err(Error::Unauthorised.into())
+            }
+            None => Ok(false),
+        }
+    }
+
     fn put_password(&mut self, place: &Place, new: &Password) -> Result<(), ChangeError> {
         let cost = Cost::calibrated()?;
         self.rewrap(place, |uid, class_key, hierarchy| {

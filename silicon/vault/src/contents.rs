@@ -14,10 +14,11 @@ use crate::boot::{self, Boot};
 use crate::contents::fields::{Reader, Writer, bytes};
 use crate::hierarchy::{Hierarchy, UnderPassword, UnderRecovery};
 use crate::password::Cost;
+use crate::record::{self, Record};
 use crate::secret::Secret;
 use crate::{Error, keys};
 
-/// Room for the encoded contents; they need at most about 7 KiB.
+/// Room for the encoded contents; they need at most about 11 KiB.
 pub const CONTENTS_SIZE_BYTES_MAX: usize = 15 * 1024;
 /// The kinds of tries, in the order of [`Contents::attempts`]: names of their fields.
 pub const BUDGETS: [&str; 4] = ["password", "recovery", "recovery_key", "firmware_password"];
@@ -58,6 +59,8 @@ pub struct Contents {
     pub hierarchy: Option<Hierarchy>,
     /// Of each kind of secret.
     pub attempts: [Attempts; BUDGETS.len()],
+    /// What was done inside the machine.
+    pub record: Record,
 }
 
 impl Contents {
@@ -76,6 +79,7 @@ impl Contents {
             standing: Standing::Whole,
             hierarchy: Some(hierarchy),
             attempts: Default::default(),
+            record: Record::default(),
         };
         Ok((contents, class_key))
     }
@@ -166,6 +170,7 @@ impl Contents {
                 since.map_or(0, |since| since.seconds),
             )?;
         }
+        self.record.write(&mut writer)?;
         Ok(writer.position())
     }
 
@@ -188,13 +193,14 @@ impl Contents {
                 reader.attempts(BUDGETS[2])?,
                 reader.attempts(BUDGETS[3])?,
             ],
+            record: Record::read(&mut reader)?,
         };
         Ok(contents)
     }
 }
 
 /// How many fields there are.
-const FIELDS: u64 = 16 + boot::FIELDS + 4 * BUDGETS.len() as u64;
+const FIELDS: u64 = 16 + boot::FIELDS + 4 * BUDGETS.len() as u64 + record::FIELDS;
 
 impl Standing {
     fn number(self) -> u64 {

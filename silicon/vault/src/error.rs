@@ -43,7 +43,7 @@ pub enum Error {
     Unauthorised,
     /// A ticket that is not taken; the text says why.
     Ticket(&'static str),
-    /// A ticket for another chip.
+    /// A ticket or a work order for another chip.
     OtherChip,
     /// A ticket that answers no request that is open.
     Nonce,
@@ -61,6 +61,16 @@ pub enum Error {
     NotRecovery,
     /// The main system was not started.
     NotStarted,
+    /// A work order that is not taken; the text says why.
+    Order(&'static str),
+    /// A work order for another job.
+    Job,
+    /// A work order that is not good at this moment.
+    Validity,
+    /// A work order that was spent before.
+    Replayed,
+    /// There is no room for another provider.
+    Full,
     /// A part of the chip's state, or all of it, is older than what is remembered elsewhere.
     PutBack(&'static str),
     /// The TPM failed, or there is none.
@@ -88,7 +98,7 @@ impl fmt::Display for Error {
             Error::Malformed(what) => write!(f, "not to be stated: {what}"),
             Error::Unauthorised => f.write_str("its owner has not authorised this"),
             Error::Ticket(why) => write!(f, "the ticket is not taken: {why}"),
-            Error::OtherChip => f.write_str("the ticket is another chip's"),
+            Error::OtherChip => f.write_str("it is for another chip"),
             Error::Nonce => f.write_str("the ticket answers no open request"),
             Error::Epoch => f.write_str("the system is older than one that was up"),
             Error::InUse => f.write_str("the slot is the current system's"),
@@ -97,6 +107,11 @@ impl fmt::Display for Error {
             Error::FirmwarePassword => f.write_str("the firmware password is needed first"),
             Error::NotRecovery => f.write_str("the recovery system was not started"),
             Error::NotStarted => f.write_str("the main system was not started"),
+            Error::Order(why) => write!(f, "the work order is not taken: {why}"),
+            Error::Job => f.write_str("the work order is for another job"),
+            Error::Validity => f.write_str("the work order is not valid now"),
+            Error::Replayed => f.write_str("the work order was spent before"),
+            Error::Full => f.write_str("no more providers can be trusted"),
             Error::PutBack(what) => write!(f, "older than what is remembered: {what}"),
             Error::Tpm(error) => error.fmt(f),
         }

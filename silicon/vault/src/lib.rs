@@ -13,7 +13,8 @@
 //! - the keys to the disk, each wrapped by the one above it ([`hierarchy`]), made anew by each
 //!   format of the disk, and beside them the anchor, which says what the newest state of that
 //!   disk is;
-//! - how often each secret may still be tried ([`attempts`]).
+//! - how often each secret may still be tried ([`attempts`]);
+//! - the record of what was done inside the machine, and whose work orders count ([`service`]).
 //!
 //! A change of any of it is a [`boundary`]: store and anchor file replaced together, so that what
 //! was kept of them before fits no more.
@@ -49,9 +50,11 @@ mod keys;
 mod life;
 mod password;
 mod policy;
+mod record;
 mod recovery_key;
 mod seal;
 mod secret;
+mod service;
 mod session;
 mod slots;
 mod start;
@@ -71,9 +74,11 @@ pub use host_map::{HostMap, Witness};
 pub use life::destroy;
 pub use password::Password;
 pub use policy::{Policy, Rules};
+pub use record::{Provider, Record};
 pub use recovery_key::RecoveryKey;
 pub use seal::{Destroyed, KeyFile, Parameters, Passphrase, Seal, TpmSeal};
 pub use secret::Secret;
+pub use service::{Leave, Work};
 pub use session::Remembered;
 pub use slots::{Slot, Slots};
 pub use start::{BootState, Started, Target};

@@ -3,16 +3,19 @@
 //! Two kinds, each a COSE_Sign1 (RFC 9052, ES256) over a map of claims in the manner of CWT and
 //! EAT (RFC 8392, RFC 9711), and nothing else is ever signed with that key:
 //! - the attestation, an answer to a nonce: what state the chip is in;
-//! - the receipt of an erase: what was destroyed, where it lay, and how surely.
+//! - the receipt of an erase: what was destroyed, where it lay, and how surely;
+//! - the entries of the service record ([`service_entry`]): what was done inside the machine.
 //!
-//! `docs/attestation.md` has the claims and how to check them.
+//! `docs/attestation.md` has the claims of the first two and how to check them,
+//! `docs/service-record.md` those of the third.
 //!
-//! Invariants: neither kind can be taken for the other, nor for anything else signed with
-//! COSE: type and profile are signed too. The same claims give the same bytes (RFC 8949, 4.2),
+//! Invariants: no kind can be taken for another, nor for anything else signed with
+//! COSE: type and profile are signed too, and for an entry external data. The same claims give the same bytes (RFC 8949, 4.2),
 //! but for the signature. What the firmware says is marked as the firmware's word.
 
 mod claims;
 mod embedded;
+mod service_entry;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
@@ -23,6 +26,8 @@ use crate::Error;
 use crate::boot::Boot;
 use crate::seal::Destroyed;
 use claims::Claims;
+
+pub use service_entry::{ENTRY_SIZE_BYTES_MAX, ServiceEntry, check_detail, service_entry};
 
 /// The shortest and the longest nonce (RFC 9711).
 pub const NONCE_SIZE_BYTES_MIN: usize = 8;
@@ -165,7 +170,8 @@ impl IdentityKey {
         if !(NONCE_SIZE_BYTES_MIN..=NONCE_SIZE_BYTES_MAX).contains(&chip.nonce.len()) {
             return Err(Error::Malformed("a nonce has 8 to 64 bytes"));
         }
-        embedded::check(chip.software)?;
+        const NO_SOFTWARE: Error = Error::Malformed("what was started is no plain CBOR map");
+        embedded::check(chip.software, SOFTWARE_SIZE_BYTES_MAX, NO_SOFTWARE)?;
         let mut claims = self.claims(&ATTESTATION, chip.ecid);
         claims.add(CLAIM_NONCE, |value| value.bytes(chip.nonce));
         claims.add(CLAIM_SOFTWARE_NAME, |value| value.str(VAULT_NAME));
@@ -189,7 +195,7 @@ impl IdentityKey {
         claims.add("authorised_by_firmware", |value| {
             value.tag(Tag::new(TAG_ENCODED_CBOR))?.bytes(chip.software)
         });
-        self.sign(&ATTESTATION, &claims.encode())
+        self.sign(ATTESTATION.media_type, &[], &claims.encode())
     }
 
     fn receipt(&self, erased: &Receipt<'_>) -> Result<Vec<u8>, Error> {
@@ -207,7 +213,7 @@ impl IdentityKey {
             }
             Ok(value)
         });
-        self.sign(&RECEIPT, &claims.encode())
+        self.sign(RECEIPT.media_type, &[], &claims.encode())
     }
 
     /// What every statement says: its kind, and whose it is.
@@ -225,18 +231,23 @@ impl IdentityKey {
         claims
     }
 
-    /// A COSE_Sign1. Private: what is signed is built in this file.
-    fn sign(&self, kind: &Kind, payload: &[u8]) -> Result<Vec<u8>, Error> {
+    /// A COSE_Sign1. Private: what is signed is built in this module.
+    fn sign(
+        &self,
+        media_type: &str,
+        external_data: &[u8],
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         let mut header = Claims::default();
         header.add(HEADER_ALGORITHM, |value| value.i64(ALGORITHM_ES256));
         header.add(HEADER_KEY_ID, |value| value.bytes(&self.thumbprint));
-        header.add(HEADER_TYPE, |value| value.str(kind.media_type));
+        header.add(HEADER_TYPE, |value| value.str(media_type));
         let header = header.encode();
 
         let to_be_signed = claims::encoded(|value| {
             (value.array(4)?.str("Signature1")?)
                 .bytes(&header)?
-                .bytes(&[])?
+                .bytes(external_data)?
                 .bytes(payload)
         });
         let signature = (self.pair)

@@ -21,7 +21,7 @@ pub const STORE_FILE_NAME: &str = "vault.sealed";
 /// The first bytes of a store.
 pub const MAGIC: [u8; 8] = *b"SGVAULT\0";
 /// The format that this code reads and writes.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Offset of the magic.
 pub const MAGIC_OFFSET: usize = 0;
 /// Offset of the version, 16 bits. All numbers are big-endian.
@@ -49,7 +49,7 @@ pub const CHECK_SUM_SIZE_BYTES: usize = 32;
 /// Every store has this size.
 pub const STORE_SIZE_BYTES: usize = 16 * 1024;
 /// What the sealing key is derived for (HKDF's `info`).
-pub const DERIVATION_LABEL: &[u8] = b"spacegray vault store 4";
+pub const DERIVATION_LABEL: &[u8] = b"spacegray vault store 5";
 
 /// A store's check sum, which names it.
 pub type Digest = [u8; CHECK_SUM_SIZE_BYTES];

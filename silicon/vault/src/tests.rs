@@ -15,6 +15,7 @@ use crate::anchor::{ANCHOR_FILE_NAME, SLOT_SIZE_BYTES};
 
 mod owner;
 mod rules;
+mod service;
 mod starts;
 mod tries;
 

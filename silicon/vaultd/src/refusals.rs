@@ -59,6 +59,11 @@ pub fn from_vault(error: Error, report: bool) -> Refusal {
         Error::FirmwarePassword => refusal(Code::FirmwarePassword, "it has to be given first"),
         Error::NotRecovery => refusal(Code::NotRecovery, "only the recovery system may ask"),
         Error::NotStarted => refusal(Code::NotStarted, "no such system was started"),
+        Error::Order(why) => refusal(Code::Order, why),
+        Error::Job => refusal(Code::Job, "it is for another job"),
+        Error::Validity => refusal(Code::Validity, "it is not valid now"),
+        Error::Replayed => refusal(Code::Replayed, "it was spent before"),
+        Error::Full => refusal(Code::Full, "no more providers can be trusted"),
         Error::PutBack(what) => refusal(Code::PutBack, what),
         Error::Tpm(error) => {
             if report {

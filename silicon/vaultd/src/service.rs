@@ -5,6 +5,7 @@
 //! more than one request; only the firmware attaches an SSD, and one at a time; when it cannot be
 //! known which state is in force, none is used until the vault has been opened again.
 
+mod records;
 mod starts;
 
 use std::os::fd::OwnedFd;
@@ -153,6 +154,21 @@ impl Service<'_> {
                 let secret = secret.as_ref().map(|secret| proven(proof, secret));
                 self.with_vault(|vault, place| vault.authorise_rollback(place, secret.as_ref()))
             }
+            Request::TrustProvider { name, key, proof } => {
+                let secret = descriptors.last_if_any()?.map(read).transpose()?;
+                let secret = secret.as_ref().map(|secret| proven(proof, secret));
+                self.with_vault(|vault, place| {
+                    vault.trust_provider(place, &name, &key, secret.as_ref())
+                })
+            }
+            Request::DistrustProvider { fingerprint, proof } => {
+                let secret = descriptors.last_if_any()?.map(read).transpose()?;
+                let secret = secret.as_ref().map(|secret| proven(proof, secret));
+                self.with_vault(|vault, place| {
+                    vault.distrust_provider(place, &fingerprint, secret.as_ref())
+                })
+            }
+            Request::RecordService(service) => self.record_service(&service, descriptors),
             request => {
                 descriptors.none()?;
                 self.answer_plain(request)
@@ -165,6 +181,7 @@ impl Service<'_> {
         match request {
             Request::Identity => self.identity(),
             Request::Status => self.status(),
+            Request::Service => self.service(),
             Request::Attest { nonce, software } => {
                 let vault = unlocked(&self.vault)?;
                 let statement = vault.attest(self.place, &nonce, &software);

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from tests.support.authority import AAD, EPOCH, TYPE, encode, request
 from tests.support.authorityd import Authorityd, authorityd, program
+from tests.support.record_reader import read_order
 from tests.support.vaultd import PACKET_SIZE_BYTES_MAX, opened
 
 NOBODY = 65534
@@ -29,6 +30,7 @@ ECID = 0x1122334455667788
 PRODUCTS = 64
 TICKET_SIZE_BYTES_MAX = 2048
 SOON_SECONDS = 0.3
+YEAR_SECONDS = 366 * 24 * 3600
 FILES = ("authority.keys", "epochs")
 
 
@@ -66,13 +68,15 @@ def read(ticket: bytes, ticket_key: bytes) -> dict[str, Any]:
 
 
 def test_identity_is_what_the_protocol_says(authority: Authorityd) -> None:
-    """Promise: the public half is a P-256 key, and an RSA-2048 certificate for signing code."""
+    """Promise: the public half is two P-256 keys, and an RSA-2048 certificate for signing code."""
     identity = authority.ask("identity")
-    assert set(identity) == {"ok", "ticket_key", "vendor"}
-    assert len(identity["ticket_key"]) == 91
-    key = load_der_public_key(identity["ticket_key"])
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    assert isinstance(key.curve, ec.SECP256R1)
+    assert set(identity) == {"ok", "ticket_key", "vendor", "order_key"}
+    for name in ("ticket_key", "order_key"):
+        assert len(identity[name]) == 91
+        key = load_der_public_key(identity[name])
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        assert isinstance(key.curve, ec.SECP256R1)
+    assert identity["ticket_key"] != identity["order_key"]
     vendor = x509.load_der_x509_certificate(identity["vendor"])
     vendor.verify_directly_issued_by(vendor)
     public_key = vendor.public_key()
@@ -138,6 +142,28 @@ def test_older_systems_are_refused_for_good(tmp_path: Path, authority: Authority
         assert ask(again, 1, product="pro")["ok"]
 
 
+def test_work_order_says_what_was_asked(authority: Authorityd) -> None:
+    """Promise: an order is for one chip, one job and some days, under the order key, and no other
+    order has its number."""
+    key = authority.ask("identity")["order_key"]
+    asked = {"ecid": 2**64 - 1, "job": "memory 64", "not_before": 5, "not_after": 5 + YEAR_SECONDS}
+    before = int(time.time())
+    first, second = (
+        read_order(authority.ask("sign_order", **asked)["order"], key) for _ in range(2)
+    )
+    assert before <= first.pop("issued") <= time.time()
+    assert len(first["id"]) == 16
+    assert first.pop("id") != second["id"]
+    assert first == {**asked, "type": "work order", "version": 1}
+
+
+def test_work_order_has_to_end(authority: Authorityd) -> None:
+    """Promise: no order is signed that would be good for more than 366 days, or never."""
+    for first, last in ((1, 0), (0, YEAR_SECONDS + 1), (0, 2**64 - 1)):
+        asked = {"ecid": ECID, "job": "stand", "not_before": first, "not_after": last}
+        assert code(authority.ask("sign_order", **asked)) == "validity"
+
+
 def test_products_have_a_limit(authority: Authorityd) -> None:
     """Promise: nobody fills the folder with names; those that are known go on."""
     for number in range(PRODUCTS):
@@ -188,6 +214,11 @@ def test_what_is_no_request_gets_no_ticket(authority: Authorityd, asked: bytes) 
         cbor2.dumps({"op": "identity"}) + b"\0",
         cbor2.dumps({"op": "sign_ticket"}),
         cbor2.dumps({"op": "sign_ticket", "request": "text"}),
+        cbor2.dumps({"op": "sign_order"}),
+        cbor2.dumps({"op": "sign_order", "ecid": 1, "job": 2, "not_before": 3, "not_after": 4}),
+        cbor2.dumps({"op": "sign_order", "ecid": 1, "job": "stand", "not_before": 3}),
+        cbor2.dumps({"op": "sign_order", "ecid": 1, "job": "", "not_before": 3, "not_after": 4}),
+        cbor2.dumps({"op": "sign_order", "ecid": 1, "job": "A", "not_before": 3, "not_after": 4}),
         cbor2.dumps({"op": "sign_image"}),
         cbor2.dumps({"op": "sign_image", "digest": bytes(31)}),
         cbor2.dumps({"op": "sign_image", "digest": bytes(33)}),

@@ -3,7 +3,6 @@
 use minicbor::Decoder;
 use minicbor::data::Type;
 
-use super::SOFTWARE_SIZE_BYTES_MAX;
 use crate::Error;
 
 /// Maps and lists within each other, so that nobody who reads a statement is led too deep.
@@ -12,16 +11,16 @@ const DEPTH_MAX: u32 = 4;
 /// That the bytes are one CBOR map with names as keys, of plain values, and nothing after it.
 ///
 /// # Errors
-/// [`Error::Malformed`].
-pub fn check(bytes: &[u8]) -> Result<(), Error> {
+/// `error` for anything else, and for more than `size_bytes_max`.
+pub fn check(bytes: &[u8], size_bytes_max: usize, error: Error) -> Result<(), Error> {
     let mut decoder = Decoder::new(bytes);
-    let is_map = bytes.len() <= SOFTWARE_SIZE_BYTES_MAX
+    let is_map = bytes.len() <= size_bytes_max
         && matches!(decoder.datatype(), Ok(Type::Map))
         && value(&mut decoder, DEPTH_MAX).is_some()
         && decoder.position() == bytes.len();
     match is_map {
         true => Ok(()),
-        false => Err(Error::Malformed("what was started is no plain CBOR map")),
+        false => Err(error),
     }
 }
 

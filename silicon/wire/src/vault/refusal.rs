@@ -51,7 +51,7 @@ pub enum Code {
     Unauthorised,
     /// A ticket that is none, or that the authority did not sign.
     Ticket,
-    /// A ticket for another chip.
+    /// A ticket or a work order for another chip.
     OtherChip,
     /// A ticket that answers no request that is open.
     Nonce,
@@ -69,6 +69,16 @@ pub enum Code {
     NotRecovery,
     /// The main system was not started.
     NotStarted,
+    /// A work order that is none, or that no trusted provider signed.
+    Order,
+    /// A work order for another job.
+    Job,
+    /// A work order that is not good at this moment.
+    Validity,
+    /// A work order that was spent before.
+    Replayed,
+    /// There is no room for another provider.
+    Full,
     /// The state folder, or a part of it, is older than what the chip remembers.
     PutBack,
     /// There is no TPM, or it failed.
@@ -77,7 +87,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the document.
-    pub const ALL: [Code; 33] = [
+    pub const ALL: [Code; 38] = [
         Code::Malformed,
         Code::UnknownOperation,
         Code::Descriptor,
@@ -109,6 +119,11 @@ impl Code {
         Code::FirmwarePassword,
         Code::NotRecovery,
         Code::NotStarted,
+        Code::Order,
+        Code::Job,
+        Code::Validity,
+        Code::Replayed,
+        Code::Full,
         Code::PutBack,
         Code::Tpm,
     ];
@@ -147,6 +162,11 @@ impl Code {
             Code::FirmwarePassword => "firmware_password",
             Code::NotRecovery => "not_recovery",
             Code::NotStarted => "not_started",
+            Code::Order => "order",
+            Code::Job => "job",
+            Code::Validity => "validity",
+            Code::Replayed => "replayed",
+            Code::Full => "full",
             Code::PutBack => "put_back",
             Code::Tpm => "tpm",
         }

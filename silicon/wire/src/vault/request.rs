@@ -5,9 +5,10 @@
 //! links share no operation.
 
 use super::{
-    ANCHOR_SIZE_BYTES_MAX, AUTHORITY_KEY_SIZE_BYTES, DIGEST_SIZE_BYTES, NONCE_SIZE_BYTES_MAX,
-    NONCE_SIZE_BYTES_MIN, PRODUCT_SIZE_BYTES_MAX, SOFTWARE_SIZE_BYTES_MAX, TICKET_SIZE_BYTES_MAX,
-    TRIES_MAX, VENDOR_SIZE_BYTES_MAX,
+    ANCHOR_SIZE_BYTES_MAX, AUTHORITY_KEY_SIZE_BYTES, DETAIL_SIZE_BYTES_MAX, DIGEST_SIZE_BYTES,
+    JOB_SIZE_BYTES_MAX, NONCE_SIZE_BYTES_MAX, NONCE_SIZE_BYTES_MIN, ORDER_SIZE_BYTES_MAX,
+    PRODUCT_SIZE_BYTES_MAX, PROVIDER_KEY_SIZE_BYTES, PROVIDER_NAME_SIZE_BYTES_MAX,
+    SOFTWARE_SIZE_BYTES_MAX, TICKET_SIZE_BYTES_MAX, TRIES_MAX, VENDOR_SIZE_BYTES_MAX,
 };
 use crate::{Malformed, Map, RequestError};
 
@@ -110,6 +111,23 @@ pub struct Components {
     pub recovery_kernel: [u8; DIGEST_SIZE_BYTES],
 }
 
+/// Work inside the machine, to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// What is done, 1 to [`JOB_SIZE_BYTES_MAX`] bytes.
+    pub job: String,
+    /// More about it, at most [`DETAIL_SIZE_BYTES_MAX`] bytes.
+    pub detail: Vec<u8>,
+    /// When, seconds since 1970.
+    pub time: u64,
+    /// The work order, at most [`ORDER_SIZE_BYTES_MAX`] bytes; empty where the owner does it.
+    pub order: Vec<u8>,
+    /// The end of the record that it goes on from.
+    pub continues: Option<[u8; DIGEST_SIZE_BYTES]>,
+    /// How the owner proves to be one.
+    pub proof: Proof,
+}
+
 /// How the owner proves to be one: the secret comes as a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
@@ -188,6 +206,26 @@ pub enum Request {
         /// SHA-256 of what is kept.
         digest: [u8; DIGEST_SIZE_BYTES],
     },
+    /// Tell what was done inside the machine, and whose work orders count.
+    Service,
+    /// Let work orders that are signed with this key count.
+    TrustProvider {
+        /// What it is called, 1 to [`PROVIDER_NAME_SIZE_BYTES_MAX`] bytes.
+        name: String,
+        /// The key, `SubjectPublicKeyInfo`.
+        key: [u8; PROVIDER_KEY_SIZE_BYTES],
+        /// How the owner proves to be one.
+        proof: Proof,
+    },
+    /// Let them count no more.
+    DistrustProvider {
+        /// SHA-256 of the key.
+        fingerprint: [u8; DIGEST_SIZE_BYTES],
+        /// How the owner proves to be one.
+        proof: Proof,
+    },
+    /// Record work inside the machine.
+    RecordService(Box<Service>),
     /// Serve the SSD on the socket that came with the packet.
     AttachSsd(AttachMode),
     /// Let the next SSD be attached to adopt.
@@ -237,7 +275,7 @@ impl Request {
                 other_systems: map.bool("other_systems")?,
             },
             "request_ticket" => Request::RequestTicket {
-                product: product(&mut map)?,
+                product: text(&mut map, "product", PRODUCT_SIZE_BYTES_MAX)?,
                 epoch: map.uint("epoch")?,
                 components: Box::new(components(&mut map)?),
             },
@@ -252,6 +290,17 @@ impl Request {
             "keep_variables" => Request::KeepVariables {
                 digest: digest(&mut map, "digest")?,
             },
+            "service" => Request::Service,
+            "trust_provider" => Request::TrustProvider {
+                name: text(&mut map, "name", PROVIDER_NAME_SIZE_BYTES_MAX)?,
+                key: (map.bytes("key")?.try_into()).map_err(|_| Malformed)?,
+                proof: proof(&mut map)?,
+            },
+            "distrust_provider" => Request::DistrustProvider {
+                fingerprint: digest(&mut map, "fingerprint")?,
+                proof: proof(&mut map)?,
+            },
+            "record_service" => Request::RecordService(Box::new(service(&mut map)?)),
             "attach_ssd" => Request::AttachSsd(match map.text("mode")? {
                 "open" => AttachMode::Open,
                 "format" => AttachMode::Format,
@@ -322,10 +371,24 @@ fn policy(map: &mut Map<'_>) -> Result<Policy, Malformed> {
     }
 }
 
-fn product(map: &mut Map<'_>) -> Result<String, Malformed> {
-    let product = map.text("product")?;
-    let fits = (1..=PRODUCT_SIZE_BYTES_MAX).contains(&product.len());
-    fits.then(|| product.to_owned()).ok_or(Malformed)
+fn text(map: &mut Map<'_>, name: &str, most: usize) -> Result<String, Malformed> {
+    let text = map.text(name)?;
+    let fits = (1..=most).contains(&text.len());
+    fits.then(|| text.to_owned()).ok_or(Malformed)
+}
+
+fn service(map: &mut Map<'_>) -> Result<Service, Malformed> {
+    Ok(Service {
+        job: text(map, "job", JOB_SIZE_BYTES_MAX)?,
+        detail: sized(map, "detail", 0, DETAIL_SIZE_BYTES_MAX)?,
+        time: map.uint("time")?,
+        order: sized(map, "order", 0, ORDER_SIZE_BYTES_MAX)?,
+        continues: match map.bytes("continues")? {
+            [] => None,
+            head => Some(head.try_into().map_err(|_| Malformed)?),
+        },
+        proof: proof(map)?,
+    })
 }
 
 fn components(map: &mut Map<'_>) -> Result<Components, Malformed> {

@@ -79,6 +79,36 @@ fn write_anchor(size_bytes: usize) -> Result<SsdRequest, RequestError> {
     )
 }
 
+/// A `trust_provider` of this name and a key of this size.
+fn trust_provider(name: &str, key_bytes: usize) -> Result<Request, RequestError> {
+    let key = vec![6; key_bytes];
+    let fields = [
+        ("name", Value::Text(name)),
+        ("key", Value::Bytes(&key)),
+        ("with", Value::Text("password")),
+        ("mode", Value::Text("normal")),
+    ];
+    main_link("trust_provider", &fields)
+}
+
+/// A `record_service` with parts of these sizes.
+fn record_service(
+    job: &str,
+    [detail, order, continues]: [usize; 3],
+) -> Result<Request, RequestError> {
+    let [detail, order, continues] = [detail, order, continues].map(|size| vec![8; size]);
+    let fields = [
+        ("job", Value::Text(job)),
+        ("detail", Value::Bytes(&detail)),
+        ("time", Value::Uint(u64::MAX)),
+        ("order", Value::Bytes(&order)),
+        ("continues", Value::Bytes(&continues)),
+        ("with", Value::Text("recovery_key")),
+        ("mode", Value::Text("recovery")),
+    ];
+    main_link("record_service", &fields)
+}
+
 /// Promise: every listed operation is understood, on its own link.
 #[test]
 fn listed_operations_are_read() {
@@ -223,6 +253,59 @@ fn operations_on_starts_are_read() {
     }
 }
 
+/// Promise: so is every operation on work inside the machine.
+#[test]
+fn operations_on_service_are_read() {
+    assert_eq!(main_link("service", &[]), Ok(Request::Service));
+    let by_password = Proof {
+        with: With::Password,
+        mode: Mode::Normal,
+    };
+    for size_bytes in [1, PROVIDER_NAME_SIZE_BYTES_MAX] {
+        let name = "n".repeat(size_bytes);
+        let trusted = Request::TrustProvider {
+            name: name.clone(),
+            key: [6; PROVIDER_KEY_SIZE_BYTES],
+            proof: by_password,
+        };
+        assert_eq!(trust_provider(&name, PROVIDER_KEY_SIZE_BYTES), Ok(trusted));
+    }
+    let fields = [
+        ("fingerprint", Value::Bytes(&[7; 32])),
+        ("with", Value::Text("password")),
+        ("mode", Value::Text("normal")),
+    ];
+    let distrusted = Request::DistrustProvider {
+        fingerprint: [7; 32],
+        proof: by_password,
+    };
+    assert_eq!(main_link("distrust_provider", &fields), Ok(distrusted));
+    for (job_bytes, detail, order, continues) in [
+        (1, 0, 0, None),
+        (
+            JOB_SIZE_BYTES_MAX,
+            DETAIL_SIZE_BYTES_MAX,
+            ORDER_SIZE_BYTES_MAX,
+            Some([8; DIGEST_SIZE_BYTES]),
+        ),
+    ] {
+        let job = "j".repeat(job_bytes);
+        let sizes = [detail, order, continues.map_or(0, |head| head.len())];
+        let recorded = Request::RecordService(Box::new(Service {
+            job: job.clone(),
+            detail: vec![8; detail],
+            time: u64::MAX,
+            order: vec![8; order],
+            continues,
+            proof: Proof {
+                with: With::RecoveryKey,
+                mode: Mode::Recovery,
+            },
+        }));
+        assert_eq!(record_service(&job, sizes), Ok(recorded));
+    }
+}
+
 /// Promise: an unknown operation is named as such, and so is one of the other link.
 #[test]
 fn unknown_operations_are_refused() {
@@ -247,6 +330,9 @@ fn unknown_operations_are_refused() {
         "destroy",
         "accept_ticket",
         "set_policy",
+        "service",
+        "record_service",
+        "trust_provider",
         "attach_ssd",
     ] {
         assert_eq!(ssd_link(op, &[]), Err(UNKNOWN), "{op}");
@@ -290,6 +376,25 @@ fn other_fields_are_malformed() {
         request_ticket("", &COMPONENTS),
         request_ticket(&"p".repeat(PRODUCT_SIZE_BYTES_MAX + 1), &COMPONENTS),
         request_ticket("p", &COMPONENTS[1..]),
+        trust_provider("", PROVIDER_KEY_SIZE_BYTES),
+        trust_provider(
+            &"n".repeat(PROVIDER_NAME_SIZE_BYTES_MAX + 1),
+            PROVIDER_KEY_SIZE_BYTES,
+        ),
+        trust_provider("n", PROVIDER_KEY_SIZE_BYTES - 1),
+        trust_provider("n", PROVIDER_KEY_SIZE_BYTES + 1),
+        main_link("distrust_provider", &[]),
+        main_link(
+            "distrust_provider",
+            &[("fingerprint", Value::Bytes(&[7; 32]))],
+        ),
+        main_link("service", &[("entries", Value::Uint(1))]),
+        record_service("", [0, 0, 0]),
+        record_service(&"j".repeat(JOB_SIZE_BYTES_MAX + 1), [0, 0, 0]),
+        record_service("j", [DETAIL_SIZE_BYTES_MAX + 1, 0, 0]),
+        record_service("j", [0, ORDER_SIZE_BYTES_MAX + 1, 0]),
+        record_service("j", [0, 0, DIGEST_SIZE_BYTES - 1]),
+        record_service("j", [0, 0, DIGEST_SIZE_BYTES + 1]),
         main_link("open", &[("force", Value::Bool(true))]),
         main_link("open", &[("digest", Value::Bytes(&[7; 32]))]),
         main_link("open", &[("op", Value::Text("birth"))]),
