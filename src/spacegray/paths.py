@@ -91,6 +91,16 @@ class WorkstationPaths:
         return self.folder / "receipts"
 
     @property
+    def service_record(self) -> Path:
+        """What was done on the repair bench, each entry signed by the chip (docs/service.md)."""
+        return self.folder / "service" / "record"
+
+    @property
+    def under_way(self) -> Path:
+        """The job on the repair bench that is not finished, if there is one."""
+        return self.folder / "service" / "under-way.json"
+
+    @property
     def bundle_note(self) -> Path:
         """When a recovery bundle was made last, and where it was written to."""
         return self.folder / "recovery.json"
@@ -145,6 +155,14 @@ class WorkstationPaths:
         """What the next start has to tell the guest; gone once it has."""
         return self.state_folder / "provision"
 
+    @property
+    def continues(self) -> Path:
+        """The head of the service record that this chip, on a new logic board, has to go on with.
+
+        Beside the chip's own files: who may write to the workstation's folder has no say in it.
+        """
+        return self.state_folder / "continues"
+
     def beside(self, word: str) -> "WorkstationPaths":
         """The same with another state folder, beside the own: of a chip not yet, or no more, its.
 
@@ -192,16 +210,31 @@ class Paths:
         return self.state / ".authority"
 
     @property
+    def providers(self) -> Path:
+        """The folders of the service providers that this host plays, each with keys of its own."""
+        return self.state / ".providers"
+
+    def provider(self, name: str) -> Path:
+        """The folder of the provider `name`; raises UsageError for a name that cannot be."""
+        _check_name("service provider", name)
+        return self.providers / name
+
+    @property
     def console_log(self) -> Path:
         """In a folder of its own: it is all that the console, confined, may write to."""
         return self.state / ".console" / "console.log"
 
     def workstation(self, name: str) -> WorkstationPaths:
         """The folders of the workstation `name`; raises UsageError for a name that cannot be."""
-        if not NAME_PATTERN.fullmatch(name):
-            raise UsageError(
-                f"looking for the workstation {name!r}",
-                "a name is 1 to 32 lower-case letters, digits and hyphens, a letter first",
-                "choose another name",
-            )
+        _check_name("workstation", name)
         return WorkstationPaths(name, self.workstations / name, self.state / name, self.run / name)
+
+
+def _check_name(what: str, name: str) -> None:
+    """Raise UsageError for a name that can be no folder's."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise UsageError(
+            f"looking for the {what} {name!r}",
+            "a name is 1 to 32 lower-case letters, digits and hyphens, a letter first",
+            "choose another name",
+        )

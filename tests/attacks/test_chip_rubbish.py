@@ -44,6 +44,10 @@ VALID: tuple[dict[str, Any], ...] = (
     {"op": "unseal"},
     {"op": "unlock", "with": "password", "mode": "normal"},
     {"op": "change_password", "with": "recovery_key", "mode": "recovery"},
+    {"op": "service"},
+    {"op": "trust_provider", "name": "x", "key": bytes(91)},
+    {"op": "distrust_provider", "fingerprint": bytes(32), "with": "password"},
+    {"op": "record_service", "job": "ssd 0", "detail": b"", "order": bytes(100)},
     {"op": "attest", "nonce": bytes(16)},
     {"op": "open_disk", "front": "nbd", "strict": False, "adopt": True},
     {"op": "verify_disk", "block": 0, "count": 1},
@@ -51,7 +55,7 @@ VALID: tuple[dict[str, Any], ...] = (
     {"op": "request_ticket", "slot": "b", "product": "tiny", "epoch": 1, "system": bytes(32)},
     {"op": "accept_ticket", "slot": "b", "ticket": bytes(100), "source": "x", "esp": ESP},
 )
-HARMLESS = ("show", "attest", "disk_health")
+HARMLESS = ("show", "service", "attest", "disk_health")
 """What a mutation may turn out to be, and be answered."""
 
 

@@ -3,7 +3,8 @@
 `Authority` is all that installing needs of one. The one there is so far is embedded: its keys lie
 in a folder of their own and are used by a program of their own (`authorityd`,
 docs/authority-protocol.md). No key of it ever is a Python object. A service elsewhere would take
-its place behind the same three methods.
+its place behind the same three methods. A service provider, whose key signs work orders, is
+such a program with a folder of its own.
 """
 
 import contextlib
@@ -31,9 +32,12 @@ END_SECONDS: Final = 5.0
 _PACKET_LIMIT_BYTES: Final = 4096
 _SAID_LIMIT_BYTES: Final = 4096
 _FOLDER_MODE: Final = 0o700
+_AUTHORITY: Final = "authority"
+_PROVIDER: Final = "provider"
 _HINTS: Final = {
     "epoch": "install a newer system: this one is older than what was signed before",
-    "corrupt": "put the authority's folder back from a backup",
+    "corrupt": "put the folder with its keys back from a backup",
+    "validity": "have it valid for fewer days",
     "storage": "make room on that disk and try again",
 }
 """What to do next, by the refusal's code."""
@@ -63,18 +67,37 @@ class Authority(Protocol):
         """PKCS#7 SignedData, DER, for the image with this Authenticode digest (32 bytes)."""
 
 
-class AuthorityRefusalError(SpacegrayError):
-    """The authority answered, and said no; `code` is the protocol's word."""
+class Provider(Protocol):
+    """Whoever may be trusted to work on a machine."""
 
-    def __init__(self, doing: str, code: str, detail: str) -> None:
+    def order_key(self) -> bytes:
+        """What its work orders are verified with: SubjectPublicKeyInfo, DER."""
+
+    def sign_order(self, ecid: int, job: str, not_before: int, not_after: int) -> bytes:
+        """A work order for one job on the machine of one chip (docs/work-orders.md).
+
+        It is valid from `not_before` to `not_after`, Unix seconds, both included. Raises
+        AuthorityRefusalError `malformed` for a job that is none, `validity` for times that cannot
+        be.
+        """
+
+
+class Embedded(Authority, Provider, Protocol):
+    """What a program of this host can be: each has all three keys."""
+
+
+class AuthorityRefusalError(SpacegrayError):
+    """The authority, or provider, answered and said no; `code` is the protocol's word."""
+
+    def __init__(self, doing: str, code: str, detail: str, *, who: str = _AUTHORITY) -> None:
         hint = _HINTS.get(code, "run the set-up (`./run doctor`) and try again")
-        super().__init__(doing, f"the authority refused: {detail}", hint)
+        super().__init__(doing, f"the {who} refused: {detail}", hint)
         self.code = code
 
 
 @contextlib.contextmanager
-def embedded(folder: Path, program: Path | None = None) -> Iterator[Authority]:
-    """The authority whose keys lie in `folder`, which is made (0700) where there is none.
+def embedded(folder: Path, program: Path | None = None) -> Iterator[Embedded]:
+    """The authority, or provider, whose keys lie in `folder`, made (0700) where there is none.
 
     Each request has a program of its own, so that the folder is held for milliseconds and two
     commands at once get along. `program`: SPACEGRAY_AUTHORITYD or where it was built, if not
@@ -105,7 +128,18 @@ class _Embedded:
         reply = self._ask("having a kernel image signed", "sign_image", digest=digest)
         return _bytes(reply, "signature")
 
-    def _ask(self, doing: str, op: str, **fields: bytes) -> dict[str, Any]:
+    def order_key(self) -> bytes:
+        doing = "asking the provider for its key"
+        return _bytes(self._ask(doing, "identity", who=_PROVIDER), "order_key")
+
+    def sign_order(self, ecid: int, job: str, not_before: int, not_after: int) -> bytes:
+        fields = {"ecid": ecid, "job": job, "not_before": not_before, "not_after": not_after}
+        reply = self._ask("having a work order signed", "sign_order", who=_PROVIDER, **fields)
+        return _bytes(reply, "order")
+
+    def _ask(
+        self, doing: str, op: str, *, who: str = _AUTHORITY, **fields: object
+    ) -> dict[str, Any]:
         """One program, one request, one reply."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
@@ -120,11 +154,12 @@ class _Embedded:
         if reply is None:
             raise SpacegrayError(
                 doing,
-                f"the authority gave no answer ({said or 'it said nothing'})",
+                f"the {who} gave no answer ({said or 'it said nothing'})",
                 "see to what it says and try again",
             )
         if reply.get("ok") is not True:
-            raise AuthorityRefusalError(doing, str(reply.get("error")), str(reply.get("detail")))
+            code, detail = str(reply.get("error")), str(reply.get("detail"))
+            raise AuthorityRefusalError(doing, code, detail, who=who)
         return reply
 
     def _start(self, doing: str, link: int) -> "subprocess.Popen[bytes]":
@@ -158,7 +193,7 @@ def _open(folder: Path) -> int:
             raise
     except OSError as error:
         raise SpacegrayError(
-            f"opening the authority's folder {folder}",
+            f"opening {folder}, where signing keys lie",
             error.strerror,
             "give it to the user who runs this, or put it back from a backup",
         ) from None

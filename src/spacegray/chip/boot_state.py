@@ -10,16 +10,12 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from spacegray.chip.messages import decode_map, encode_canonical
+from spacegray.links import Target
+from spacegray.paths import SLOTS, Slot
 from spacegray.sockets import PeerError
 
 Policy = Literal["full", "medium", "none"]
 """Which of the systems on the internal disk may start."""
-Slot = Literal["a", "b"]
-"""A place for a whole system."""
-Target = Literal["main", "other", "external", "recovery"]
-"""What is to start."""
-TRIES_LIMIT: Final = 8
-"""A system is tried no more often before it is given up."""
 COMPONENTS: Final = (
     "firmware",
     "variables",
@@ -93,7 +89,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_boot(reply: dict[str, Any]) -> Boot:
     """The answer to `boot`; raises PeerError for another one."""
-    slots = {slot: _entry(reply.get(f"slot_{slot}")) for slot in ("a", "b")}
+    slots = {slot: _entry(reply.get(f"slot_{slot}")) for slot in SLOTS}
     return _convert(reply | {"slots": slots}, Boot)
 
 

@@ -14,6 +14,7 @@ from spacegray.chip.core import Core, Handler, Place, Reply
 from spacegray.chip.disks import Disks
 from spacegray.chip.life import Life
 from spacegray.chip.part import Part, Watcher
+from spacegray.chip.servicing import Servicing
 from spacegray.chip.showing import Showing
 from spacegray.chip.ssd import Ssd
 from spacegray.chip.starting import Starting
@@ -64,6 +65,7 @@ class Firmware:
             Showing(self._core),
             Life(self._core),
             Access(self._core),
+            Servicing(self._core),
             Vouching(self._core),
             Tickets(self._core),
             Disks(self._core, self._starting),

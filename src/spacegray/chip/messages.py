@@ -24,12 +24,16 @@ NONCE_LIMIT_BYTES: Final = 64
 SOURCE_LIMIT_CHARACTERS: Final = 200
 DETAIL_LIMIT_CHARACTERS: Final = 500
 TRIES_LIMIT: Final = 8
-AUTHORITY_BYTES: Final = 91
+PUBLIC_KEY_BYTES: Final = 91
 """A SubjectPublicKeyInfo of a P-256 key has this size."""
 VENDOR_LIMIT_BYTES: Final = 2048
 TICKET_LIMIT_BYTES: Final = 2048
 DIGEST_BYTES: Final = 32
 GUID_BYTES: Final = 16
+PROVIDER_NAME_LIMIT_CHARACTERS: Final = 64
+JOB_LIMIT_CHARACTERS: Final = 64
+JOB_DETAIL_LIMIT_BYTES: Final = 512
+ORDER_LIMIT_BYTES: Final = 1024
 
 Front = Literal["nbd", "vhost-user-blk"]
 """What a served disk looks like to its user: restoring speaks NBD, the machine vhost-user."""
@@ -52,13 +56,27 @@ Size = Annotated[
 Source = Annotated[str, msgspec.Meta(min_length=1, max_length=SOURCE_LIMIT_CHARACTERS)]
 Product = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9-]{1,32}\Z")]
 Detail = Annotated[str, msgspec.Meta(max_length=DETAIL_LIMIT_CHARACTERS)]
-Authority = Annotated[bytes, msgspec.Meta(min_length=AUTHORITY_BYTES, max_length=AUTHORITY_BYTES)]
+Authority = Annotated[bytes, msgspec.Meta(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
 """The key that signs tickets, SubjectPublicKeyInfo in DER."""
 Vendor = Annotated[bytes, msgspec.Meta(min_length=1, max_length=VENDOR_LIMIT_BYTES)]
 """The certificate of the key that signs images, in DER."""
 Ticket = Annotated[bytes, msgspec.Meta(min_length=1, max_length=TICKET_LIMIT_BYTES)]
 Digest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
 Guid = Annotated[bytes, msgspec.Meta(min_length=GUID_BYTES, max_length=GUID_BYTES)]
+ProviderName = Annotated[
+    str, msgspec.Meta(pattern=rf"\A[ -~]{{1,{PROVIDER_NAME_LIMIT_CHARACTERS}}}\Z")
+]
+"""What the owner calls a service provider: printable ASCII."""
+ProviderKey = Annotated[
+    bytes, msgspec.Meta(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)
+]
+"""The key that signs work orders, SubjectPublicKeyInfo in DER."""
+Job = Annotated[str, msgspec.Meta(pattern=rf"\A[a-z0-9 -]{{1,{JOB_LIMIT_CHARACTERS}}}\Z")]
+"""What is done to the machine, as a work order names it."""
+JobDetail = Annotated[bytes, msgspec.Meta(max_length=JOB_DETAIL_LIMIT_BYTES)]
+Order = Annotated[bytes, msgspec.Meta(max_length=ORDER_LIMIT_BYTES)]
+Head = Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
+"""A digest, or empty where there is none."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_LEAST_BYTES, max_length=NONCE_LIMIT_BYTES)]
 
@@ -170,6 +188,44 @@ class AuthoriseRollback(_Proven, tag="authorise_rollback"):
     """
 
     descriptors: ClassVar = (0, 1)
+
+
+class Service(_Request, tag="service"):
+    """How long the service record is, how it ends, and whose work orders count."""
+
+
+class TrustProvider(_Proven, tag="trust_provider", kw_only=True):
+    """Take this provider's work orders. Descriptor: the proof, if there is a password."""
+
+    name: ProviderName
+    key: ProviderKey
+    descriptors: ClassVar = (0, 1)
+
+
+class DistrustProvider(_Proven, tag="distrust_provider", kw_only=True):
+    """Take no more work orders of this key. Descriptor: the proof, if there is a password."""
+
+    fingerprint: Digest
+    descriptors: ClassVar = (0, 1)
+
+
+class RecordService(_Proven, tag="record_service", kw_only=True):
+    """Sign the next entry of the service record; a work order that it is done by is spent.
+
+    `continues` is the head of the record of the chip before, for the very first entry.
+    Descriptor: the proof, if there is a password and no order.
+    """
+
+    job: Job
+    detail: JobDetail
+    order: Order = b""
+    continues: Head = b""
+    descriptors: ClassVar = (0, 1)
+
+    def __post_init__(self) -> None:
+        """Refuse a head of any other size: Meta knows no `or`."""
+        if len(self.continues) not in (0, DIGEST_BYTES):
+            raise ValueError("not a head")
 
 
 class Erase(_Request, tag="erase"):
@@ -292,6 +348,10 @@ Request = (
     | SetFirmwarePassword
     | MakeRecoveryKey
     | AuthoriseRollback
+    | Service
+    | TrustProvider
+    | DistrustProvider
+    | RecordService
     | Erase
     | Restore
     | Attest
@@ -317,8 +377,8 @@ OPERATIONS: Final[dict[str, type[_Request]]] = {
 """Every request by its name."""
 
 
-def decode_map(payload: bytes) -> dict[str, Any]:
-    """The one CBOR map that `payload` is; raises PeerError for everything else."""
+def decode_plain(payload: bytes) -> Any:
+    """The one CBOR item of plain values that `payload` is; raises PeerError for all else."""
     content = io.BytesIO(payload)
     try:
         value = cbor2.CBORDecoder(
@@ -331,10 +391,16 @@ def decode_map(payload: bytes) -> dict[str, Any]:
             tag_hook=_refuse_tag,
         ).decode()
     except (cbor2.CBORError, ValueError, RecursionError, MemoryError):
-        raise PeerError("not one CBOR map of plain values") from None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise PeerError("not one CBOR map of plain values")
+        raise PeerError("not one CBOR item of plain values") from None
     if content.tell() != len(payload):
+        raise PeerError("not one CBOR item of plain values")
+    return value
+
+
+def decode_map(payload: bytes) -> dict[str, Any]:
+    """The one CBOR map that `payload` is; raises PeerError for everything else."""
+    value = decode_plain(payload)
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise PeerError("not one CBOR map of plain values")
     return value
 

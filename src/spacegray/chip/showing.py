@@ -12,6 +12,7 @@ from spacegray.chip.core import Core, Handler, Reply, Started
 from spacegray.chip.manifest import Manifest, System
 from spacegray.chip.messages import Show
 from spacegray.chip.promises import promises
+from spacegray.chip.service_record import ServiceRecord
 from spacegray.chip.vault import Status
 from spacegray.paths import SLOTS
 
@@ -65,6 +66,7 @@ class Showing:
                 "needs": self._needs(status),
                 **_life(status),
                 **_boot(core.vault.boot() if opened else None, remembered, core.started),
+                "service": _service(core.vault.service()) if opened else None,
                 "holds": promises(remembered.seal) if remembered else [],
                 "version": __version__,
                 "disk": msgspec.to_builtins(core.disk.health()),
@@ -132,6 +134,11 @@ def _system(entry: Entry | None, known: System | None) -> dict[str, Any] | None:
         "source": known.source if known else "",
         **{name: digest.hex() for name, digest in components.items()},
     }
+
+
+def _service(record: ServiceRecord) -> dict[str, int]:
+    """How much there is of what `service` tells."""
+    return {"entries": record.entries, "providers": len(record.providers)}
 
 
 def _switch(allowed: bool) -> str:

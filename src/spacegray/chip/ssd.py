@@ -100,8 +100,8 @@ class Ssd:
 
         `adopt`: in the newest state that the modules have themselves, if the vault allows it.
         Raises SpacegrayError when it is open already, here or elsewhere, or does not open: the
-        error names the module that is missing, foreign, exchanged, stale, adopted by another chip
-        or damaged.
+        error names the module that is new, missing, foreign, exchanged, stale, adopted by another
+        chip or damaged.
         """
         doing = f"{'adopting' if adopt else 'opening'} the disk in {self.modules.folder}"
         controller = self._launch(doing, "adopt" if adopt else "open")
@@ -153,6 +153,10 @@ class Ssd:
     def opened(self) -> bool:
         """Whether it is open, served or not."""
         return self._controller is not None
+
+    def refuse_new(self, doing: str) -> None:
+        """Raise ChipRefusalError `unpaired` where a module is new, so that nothing opens."""
+        self.modules.refuse_new(doing, self.modules.folder.name)
 
     def health(self) -> Health:
         """How the disk is, now."""
@@ -242,6 +246,8 @@ class Ssd:
         if self._controller is not None:
             raise SpacegrayError(doing, "it is in use", "stop the workstation first", link="disk")
         self._failure = ""
+        if mode != "format":
+            self.refuse_new(doing)
         with contextlib.ExitStack() as ours:
             modules = ours.enter_context(self.modules.held(doing, make=mode == "format"))
             # Only now: from here on what lies on the modules is lost, where the key is new.

@@ -134,6 +134,8 @@ class Starting:
         status = self._core.vault.status()
         if not recovery and status.password and not status.unlocked:
             raise VaultRefusalError(_DOING, "password", "")
+        if not recovery:
+            self._core.disk.refuse_new(_DOING)
 
     def _hand_over(
         self,
@@ -143,12 +145,13 @@ class Starting:
         descriptors: list[int],
     ) -> None:
         """Firmware image and variable store, as the ticket names them."""
-        paths = self._core.place.slot(started.slot)
+        core = self._core
+        paths = core.place.slot(started.slot)
         firmware = self._frozen(paths.firmware, expected.firmware, "firmware")
         descriptors.append(firmware.descriptor)
         template = self._frozen(paths.variables, expected.variables, "firmware")
         try:
-            content = variables.build(template, self._core.identity, plan)
+            content = variables.build(template, core.identity, plan, name=core.place.name)
         finally:
             template.close()
         descriptors.append(images.writable_copy(content, "variables"))

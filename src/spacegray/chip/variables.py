@@ -81,15 +81,18 @@ class Plan:
         return self.policy != "none" or self.target == "recovery"
 
 
-def build(template: Frozen, identity: Identity, plan: Plan) -> bytes:
-    """A fresh store in the shape of `template`; raises SpacegrayError, link `firmware`."""
+def build(template: Frozen, identity: Identity, plan: Plan, *, name: str) -> bytes:
+    """A fresh store in the shape of `template`; raises SpacegrayError, link `firmware`.
+
+    `name` is the workstation's, for the command that helps.
+    """
     try:
         return store.write(template.read(), _variables(identity, plan))
     except ValueError as error:
         raise SpacegrayError(
             "making the firmware's variables",
             error,
-            "`reinstall` installs firmware and system anew; your data stays",
+            f"`reinstall {name}` installs firmware and system anew; your data stays",
             link="firmware",
         ) from None
 

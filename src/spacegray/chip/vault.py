@@ -1,45 +1,30 @@
 """The client of the vault: asks, and links the SSD's controller to it.
 
-One CBOR map per packet on a SOCK_SEQPACKET pair, docs/vault-protocol.md. No key ever comes
-back over this link: the volume key goes over a pair of its own from the vault to the SSD's
-controller, and no end of that pair stays here. Secrets of people are descriptors that are passed
-on and never read. Signatures, certificates, statements and bundles are public.
+docs/vault-protocol.md has the operations. No key ever comes back over its link (`vault_link`): the
+volume key goes over a pair of its own from the vault to the SSD's controller, and no end of that
+pair stays here. Secrets of people are descriptors that are passed on and never read. Signatures,
+certificates, statements and bundles are public.
 """
 
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from spacegray import files
-from spacegray.chip.boot_state import (
-    Boot,
-    Policy,
-    Slot,
-    Started,
-    Target,
-    read_boot,
-    read_started,
-)
+from spacegray.chip.boot_state import Boot, Policy, Started, read_boot, read_started
 from spacegray.chip.messages import AttachMode, Mode, Seal, With
-from spacegray.chip.packets import exchange
-from spacegray.chip.part import Part, Watcher
-from spacegray.chip.tpm import Tpm
-from spacegray.chip.vault_words import ON_THE_HOST, VaultRefusalError
-from spacegray.errors import SpacegrayError
-from spacegray.sockets import PeerError, close_all
+from spacegray.chip.service_record import ServiceRecord, Signed, read_record, read_signed
+from spacegray.chip.vault_link import VaultLink, broken, read_bytes
+from spacegray.chip.vault_words import VaultRefusalError
+from spacegray.links import Target
+from spacegray.paths import Slot
+from spacegray.sockets import PeerError
 
 __all__ = ["BUDGETS", "Budget", "Identity", "Status", "Vault", "VaultRefusalError"]
 
-ANSWER_SECONDS: Final = 60.0
-"""Longer than keys take to make on a slow host, and than a slow TPM takes for a boundary."""
-STOP_SECONDS: Final = 2.0
-END_SECONDS: Final = 0.5
-"""What a vault that hung up gets to end, so that the error can say how it did."""
 BUNDLE_LIMIT_BYTES: Final = 32 * 1024
 BUDGETS: Final = ("password", "recovery", "recovery_key", "firmware_password")
 """What is counted apart: the password, the same in recovery, the recovery key, and the firmware's.
@@ -94,53 +79,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     attempts: dict[str, Budget]
 
 
-class Vault:
+class Vault(VaultLink):
     """A running vault of one chip."""
-
-    def __init__(
-        self,
-        program: Path,
-        state_folder: Path,
-        *,
-        tpm: Tpm | None = None,
-        watcher: Watcher,
-        ended: Callable[[Part], None],
-    ) -> None:
-        """Start `program` on `state_folder`, with `tpm` where the seal needs one.
-
-        The TPM's descriptor is the vault's from now on. Raises SpacegrayError when that fails.
-        """
-        self._tpm_trouble = tpm.trouble if tpm is not None else ""
-        self._link, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._link.settimeout(ANSWER_SECONDS)
-        words: list[str | Path] = [program, "--link-fd", str(far_end.fileno())]
-        given: list[int] = []
-        try:
-            given.append(_folder(state_folder))
-            words += ["--state-fd", str(given[-1])]
-            if tpm is not None and (device := tpm.detach()) >= 0:
-                given.append(device)
-                given.append(_folder(files.make_private(tpm.host_state)))
-                words += ["--tpm-fd", str(device), "--host-fd", str(given[-1])]
-            self._part = Part(
-                words,
-                descriptors=(far_end.fileno(), *given),
-                reach=None,  # It confines itself, and more tightly than its parent could.
-                watcher=watcher,
-                ended=ended,
-            )
-        except OSError as error:
-            self._link.close()
-            raise SpacegrayError(
-                "starting the vault", error.strerror, "run the set-up (`./run doctor`)", link="chip"
-            ) from None
-        finally:
-            far_end.close()
-            close_all(given)
-
-    @property
-    def pid(self) -> int:
-        return self._part.pid
 
     def birth(
         self, seal: Seal, authority: bytes, vendor: bytes, passphrase: Sequence[int] = ()
@@ -179,7 +119,7 @@ class Vault:
         reply = self._ask("reading the chip's identity", {"op": "identity"})
         return Identity(
             _ecid(reply),
-            *(_bytes(reply, name) for name in ("identity_public_key", "pk", "kek", "vendor")),
+            *(read_bytes(reply, name) for name in ("identity_public_key", "pk", "kek", "vendor")),
         )
 
     def status(self) -> Status:
@@ -195,7 +135,7 @@ class Vault:
         try:
             return msgspec.convert(reply | {"attempts": attempts}, Status)
         except msgspec.ValidationError:
-            raise _broken("status") from None
+            raise broken("status") from None
 
     def unlock(self, with_: With, mode: Mode, secret: int) -> None:
         """Check a secret and have the disk's key with it.
@@ -227,10 +167,60 @@ class Vault:
         """Let one `attach_ssd` adopt; refused like `unlock`."""
         self._prove("authorise_rollback", "authorising an older disk", with_, mode, proof)
 
+    def service(self) -> ServiceRecord:
+        """How the service record ends, and whose work orders count."""
+        reply = self._ask("reading the service record's end", {"op": "service"})
+        return _read(reply, read_record, "service record")
+
+    def trust_provider(
+        self, name: str, key: bytes, with_: With, mode: Mode, proof: Sequence[int]
+    ) -> None:
+        """Take the work orders of this key (SubjectPublicKeyInfo, DER).
+
+        Raises VaultRefusalError `full`, or what `unlock` raises.
+        """
+        fields = {"name": name, "key": key}
+        self._prove("trust_provider", "trusting a provider", with_, mode, proof, **fields)
+
+    def distrust_provider(
+        self, fingerprint: bytes, with_: With, mode: Mode, proof: Sequence[int]
+    ) -> None:
+        """Take no more work orders of the key with this SHA-256; refused like `unlock`."""
+        doing = "trusting a provider no more"
+        self._prove("distrust_provider", doing, with_, mode, proof, fingerprint=fingerprint)
+
+    def record_service(
+        self,
+        job: str,
+        detail: bytes,
+        at: int,
+        *,
+        order: bytes,
+        continues: bytes,
+        with_: With,
+        mode: Mode,
+        proof: Sequence[int],
+    ) -> Signed:
+        """Sign the next entry of the service record; the order, if there is one, is spent.
+
+        `at` is the host's time in Unix seconds, `continues` the head of the record of the chip
+        before. Raises VaultRefusalError `order`, `other_chip`, `job`, `validity`, `replayed`,
+        `put_back`, or what `unlock` raises.
+        """
+        fields = {
+            "job": job,
+            "detail": detail,
+            "time": at,
+            "order": order,
+            "continues": continues,
+        }
+        reply = self._prove("record_service", "recording service", with_, mode, proof, **fields)
+        return _read(reply, read_signed, "entry of the service record")
+
     def boot(self) -> Boot:
         """What decides what starts, now."""
         reply = self._ask("asking what may start", {"op": "boot"})
-        return _read(reply, read_boot)
+        return _read(reply, read_boot, "state of starts")
 
     def request_ticket(self, product: str, epoch: int, components: Mapping[str, bytes]) -> bytes:
         """The request for a ticket for a system, in place of any earlier one (docs/tickets.md).
@@ -239,7 +229,7 @@ class Vault:
         `boot_state.COMPONENTS`.
         """
         request = {"op": "request_ticket", "product": product, "epoch": epoch, **components}
-        return _bytes(self._ask("asking for a ticket", request), "request")
+        return read_bytes(self._ask("asking for a ticket", request), "request")
 
     def accept_ticket(self, slot: Slot, ticket: bytes, tries: int = 0) -> None:
         """Have the system that `ticket` names be that of `slot`, which is not the current one.
@@ -258,7 +248,7 @@ class Vault:
         before is over then, too.
         """
         reply = self._ask("beginning a start", {"op": "begin_start", "target": target})
-        return _read(reply, read_started)
+        return _read(reply, read_started, "state of starts")
 
     def came_up(self) -> None:
         """Note that the main system is up: one that was tried is the current one from now on.
@@ -318,7 +308,7 @@ class Vault:
 
     def erase(self) -> bytes:
         """Destroy every key to the disk; returns the receipt (COSE_Sign1)."""
-        return _bytes(self._ask("erasing the disk's keys", {"op": "erase"}), "receipt")
+        return read_bytes(self._ask("erasing the disk's keys", {"op": "erase"}), "receipt")
 
     def restore(self, authority: bytes, vendor: bytes) -> bytes:
         """Erase, and begin a new life; returns the receipt.
@@ -327,12 +317,12 @@ class Vault:
         firmware password and no system; only the minimum epoch stays.
         """
         request = {"op": "restore", "authority": authority, "vendor": vendor}
-        return _bytes(self._ask("restoring the chip", request), "receipt")
+        return read_bytes(self._ask("restoring the chip", request), "receipt")
 
     def attest(self, nonce: bytes, software: bytes) -> bytes:
         """A signed statement (COSE_Sign1): what the vault knows, and the CBOR map `software`."""
         request = {"op": "attest", "nonce": nonce, "software": software}
-        return _bytes(self._ask("making a statement", request), "statement")
+        return read_bytes(self._ask("making a statement", request), "statement")
 
     def export_recovery(self) -> bytes:
         """What a new chip needs to take over the disk, encrypted under the recovery key."""
@@ -343,75 +333,23 @@ class Vault:
             file.seek(0)
             content = file.read(BUNDLE_LIMIT_BYTES + 1)
         if not 0 < len(content) <= BUNDLE_LIMIT_BYTES:
-            raise _broken("bundle")
+            raise broken("bundle")
         return content
 
     def destroy(self) -> None:
         """Destroy the chip, opened or not; it is unborn afterwards."""
         self._ask("destroying the chip", {"op": "destroy"})
 
-    def stop(self) -> None:
-        """Close the link, upon which the vault ends."""
-        self._link.close()
-        self._part.stop(timeout_seconds=STOP_SECONDS)
-
-    def _prove(
-        self, op: str, doing: str, with_: With, mode: Mode, descriptors: Sequence[int]
-    ) -> None:
-        self._ask(doing, {"op": op, "with": with_, "mode": mode}, descriptors)
-
-    def _ask(
-        self, doing: str, request: dict[str, Any], descriptors: Sequence[int] = ()
-    ) -> dict[str, Any]:
-        try:
-            reply = exchange(self._link, request, descriptors, peer="the vault")
-        except (OSError, PeerError) as error:
-            words = "no answer in time" if isinstance(error, TimeoutError) else error
-            self._part.wait(END_SECONDS)
-            raise SpacegrayError(
-                doing,
-                f"the vault failed ({words}; {self._part.last_words()})",
-                "see `logs`, then start the workstation again",
-                link="chip",
-            ) from None
-        if reply.get("ok") is not True:
-            raise self._refusal(doing, str(reply.get("error")), str(reply.get("detail")))
-        return reply
-
-    def _refusal(self, doing: str, code: str, detail: str) -> VaultRefusalError:
-        if code in ON_THE_HOST:
-            detail = self._part.last_words().removeprefix("vaultd: ") or detail
-        if code == "tpm":
-            detail = self._tpm_trouble or detail
-        return VaultRefusalError(doing, code, detail)
-
-
-def _folder(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
 
 def _ecid(reply: dict[str, Any]) -> int:
     value = reply.get("ecid")
     if not isinstance(value, int) or not 0 <= value < _ECID_LIMIT:
-        raise _broken("ecid")
+        raise broken("ecid")
     return value
 
 
-def _bytes(reply: dict[str, Any], name: str) -> bytes:
-    value = reply.get(name)
-    if not isinstance(value, bytes):
-        raise _broken(name)
-    return value
-
-
-def _read(reply: dict[str, Any], read: Callable[[dict[str, Any]], _Kind]) -> _Kind:
+def _read(reply: dict[str, Any], read: Callable[[dict[str, Any]], _Kind], what: str) -> _Kind:
     try:
         return read(reply)
     except PeerError:
-        raise _broken("state of starts") from None
-
-
-def _broken(field: str) -> SpacegrayError:
-    return SpacegrayError(
-        "speaking to the vault", f"its answer has no {field}", "run the set-up again", link="chip"
-    )
+        raise broken(what) from None

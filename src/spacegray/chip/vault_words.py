@@ -73,6 +73,20 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "`security set` or `recovery` starts it",
     ),
     "not_started": ("the main system was not started", "start it first"),
+    "order": (
+        "the work order is not taken",
+        "`service providers` lists those it trusts; have one of them issue an order",
+    ),
+    "job": ("the work order is for another job", "do that job, or have an order issued for this"),
+    "validity": (
+        "the work order is not valid now",
+        "see to the host's clock, or have a new order issued",
+    ),
+    "replayed": ("the work order was used before", "have a new order issued: one is for one job"),
+    "full": (
+        "the chip remembers no more providers",
+        "`service distrust` takes one out that is not needed any more",
+    ),
 }
 """What stopped it and what to do, for the refusals a user can act upon."""
 _PLAIN: Final = (
@@ -93,6 +107,10 @@ _PLAIN: Final = (
     "firmware_password",
     "not_recovery",
     "not_started",
+    "job",
+    "validity",
+    "replayed",
+    "full",
 )
 """Refusals whose details say nothing more."""
 ON_THE_HOST: Final = ("tpm", "storage")

@@ -8,10 +8,11 @@ from typing import Any
 
 from spacegray import __version__
 from spacegray.chip import messages
-from spacegray.chip.boot_state import Boot, Slot
+from spacegray.chip.boot_state import Boot
 from spacegray.chip.core import Core, Handler, Reply, Started
 from spacegray.chip.manifest import Manifest
 from spacegray.chip.messages import encode_canonical
+from spacegray.paths import Slot
 
 
 class Vouching:

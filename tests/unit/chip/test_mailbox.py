@@ -326,6 +326,13 @@ REQUESTS = st.fixed_dictionaries(
         "nonce": st.binary(max_size=70),
         "size_bytes": st.integers(),
         "front": st.sampled_from(["nbd", None, 1]),
+        "name": st.text(max_size=70),
+        "key": st.sampled_from([bytes(91), bytes(90), ""]),
+        "fingerprint": st.binary(min_size=31, max_size=33),
+        "job": st.sampled_from(["memory 64", "Memory", ""]),
+        "detail": st.binary(max_size=20) | st.text(max_size=20),
+        "order": st.binary(max_size=20),
+        "continues": st.sampled_from([b"", bytes(32), bytes(31)]),
     },
 )
 PIECES = st.lists(

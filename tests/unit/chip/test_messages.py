@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spacegray import authenticode, sockets
-from spacegray.chip import keeping, limits, mailbox, messages, starting
+from spacegray.chip import keeping, limits, mailbox, messages, service_record, starting
 from spacegray.chip.firmware import ANSWERED
 from spacegray.sockets import PeerError
 
@@ -32,6 +32,8 @@ ASKED = {
 ANSWERED_WITH = {
     "op": "accept_ticket", "slot": "a", "ticket": bytes(2048), "source": "ovmf", "esp": ESP,
 }  # fmt: skip
+TRUSTED = {"op": "trust_provider", "name": "Corner shop", "key": bytes(91)}
+RECORDED = {"op": "record_service", "job": "memory 64", "detail": b"\xa0"}
 
 VALUES = st.sampled_from(
     [
@@ -45,6 +47,8 @@ VALUES = st.sampled_from(
         bytes(8),
         bytes(32),
         bytes(91),
+        b"",
+        "memory 64",
         "a",
         "tiny",
         "main",
@@ -72,6 +76,14 @@ VALUES = st.sampled_from(
         ({"op": "set_firmware_password"}, messages.SetFirmwarePassword),
         ({"op": "make_recovery_key"}, messages.MakeRecoveryKey),
         ({"op": "authorise_rollback", "with": "recovery_key"}, messages.AuthoriseRollback),
+        ({"op": "service"}, messages.Service),
+        (TRUSTED, messages.TrustProvider),
+        (TRUSTED | {"name": "~" * 64, "with": "recovery_key"}, messages.TrustProvider),
+        ({"op": "distrust_provider", "fingerprint": bytes(32)}, messages.DistrustProvider),
+        (RECORDED, messages.RecordService),
+        (RECORDED | {"job": "x" * 64, "detail": bytes(512)}, messages.RecordService),
+        (RECORDED | {"order": bytes(1024), "continues": bytes(32)}, messages.RecordService),
+        (RECORDED | {"order": b"", "continues": b"", "mode": "recovery"}, messages.RecordService),
         ({"op": "erase"}, messages.Erase),
         ({"op": "restore", **PINS}, messages.Restore),
         ({"op": "attest", "nonce": bytes(8)}, messages.Attest),
@@ -122,6 +134,28 @@ def test_each_operation_is_understood(fields: dict[str, Any], kind: type) -> Non
         {"op": "unlock", "with_": "password"},
         {"op": "unlock", "mode": None},
         {"op": "unlock", "password": "secret"},
+        {"op": "service", "entries": 1},
+        TRUSTED | {"name": ""},
+        TRUSTED | {"name": "x" * 65},
+        TRUSTED | {"name": "two\nlines"},
+        TRUSTED | {"name": "\N{SNOWMAN}"},
+        TRUSTED | {"key": bytes(90)},
+        TRUSTED | {"password": "secret"},
+        {"op": "distrust_provider"},
+        {"op": "distrust_provider", "fingerprint": bytes(31)},
+        {"op": "distrust_provider", "fingerprint": "0" * 64},
+        RECORDED | {"job": ""},
+        RECORDED | {"job": "x" * 65},
+        RECORDED | {"job": "Memory"},
+        RECORDED | {"job": "memory\n"},
+        RECORDED | {"job": b"memory"},
+        RECORDED | {"detail": bytes(513)},
+        RECORDED | {"detail": {}},
+        RECORDED | {"order": bytes(1025)},
+        RECORDED | {"order": None},
+        RECORDED | {"continues": bytes(31)},
+        RECORDED | {"continues": bytes(33)},
+        RECORDED | {"time": 1},
         {"op": "restore"},
         {"op": "restore", "source": "ovmf", **PINS},
         ASKED | {"slot": "c"},
@@ -263,10 +297,17 @@ def test_document_states_the_limits() -> None:
     assert f"`nonce`: {messages.NONCE_LEAST_BYTES} to {messages.NONCE_LIMIT_BYTES} " in DOCUMENT
     assert f"1 to {messages.SOURCE_LIMIT_CHARACTERS} characters" in DOCUMENT
     assert f"`detail`: up to {messages.DETAIL_LIMIT_CHARACTERS} characters" in DOCUMENT
-    assert f"`authority`: {messages.AUTHORITY_BYTES} bytes" in DOCUMENT
+    assert f"`authority`: {messages.PUBLIC_KEY_BYTES} bytes" in DOCUMENT
     assert f"`vendor`: 1 to {messages.VENDOR_LIMIT_BYTES} bytes" in DOCUMENT
     assert f"`ticket`: 1 to {messages.TICKET_LIMIT_BYTES} bytes" in DOCUMENT
     assert f"`tries` (0): 0 to {messages.TRIES_LIMIT}" in DOCUMENT
+    assert f"`key`: {messages.PUBLIC_KEY_BYTES} bytes" in DOCUMENT
+    assert f"`name`: 1 to {messages.PROVIDER_NAME_LIMIT_CHARACTERS} printable" in DOCUMENT
+    assert f"`job`: 1 to {messages.JOB_LIMIT_CHARACTERS} of" in DOCUMENT
+    assert f"`detail`: up to {messages.JOB_DETAIL_LIMIT_BYTES} bytes" in DOCUMENT
+    assert f"`order` (empty): up to {messages.ORDER_LIMIT_BYTES} bytes" in DOCUMENT
+    assert f"`last`: up to {service_record.ENTRY_LIMIT_BYTES} bytes" in DOCUMENT
+    assert f"`entry`: up to {service_record.ENTRY_LIMIT_BYTES} bytes" in DOCUMENT
     assert f"of one start {starting.LINKS_LIMIT} links" in DOCUMENT
     assert f"no more than {keeping.SIZE_LIMIT_BYTES} bytes" in DOCUMENT
     assert f"at most {authenticode.IMAGE_LIMIT_BYTES // 1024**2} MiB" in DOCUMENT

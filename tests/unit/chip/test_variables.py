@@ -78,7 +78,7 @@ def read_back(content: bytes) -> Any:
 
 
 def made(template: images.Frozen, identity: Identity, what: Plan) -> Any:
-    return read_back(variables.build(template, identity, what))
+    return read_back(variables.build(template, identity, what, name="pro"))
 
 
 def certificates(variable: Any) -> dict[str, bytes]:
@@ -97,7 +97,7 @@ def digests(variable: Any) -> list[bytes]:
 
 
 def test_under_full_security_one_image_starts(template: images.Frozen, identity: Identity) -> None:
-    content = variables.build(template, identity, plan(other_systems=True))
+    content = variables.build(template, identity, plan(other_systems=True), name="pro")
     assert len(content) == template.size_bytes
     found = read_back(content)
     assert set(found) == {
@@ -191,10 +191,10 @@ def test_what_is_kept_is_placed_where_it_counts(
 
 def test_what_the_template_holds_is_dropped(template: images.Frozen, identity: Identity) -> None:
     """Promise: a template with keys of others in it brings none of them along."""
-    own = variables.build(template, identity, plan())
+    own = variables.build(template, identity, plan(), name="pro")
     filled = images.freeze_bytes(own, "filled")
     try:
-        assert variables.build(filled, identity, plan()) == own
+        assert variables.build(filled, identity, plan(), name="pro") == own
     finally:
         filled.close()
 
@@ -204,7 +204,7 @@ def test_a_template_that_is_none_is_one_clear_error(content: bytes, identity: Id
     frozen = images.freeze_bytes(content, "template")
     try:
         with pytest.raises(SpacegrayError) as caught:
-            variables.build(frozen, identity, plan())
+            variables.build(frozen, identity, plan(), name="pro")
     finally:
         frozen.close()
     assert caught.value.link == "firmware"

@@ -10,11 +10,11 @@ import cbor2
 import msgspec
 import pytest
 
-from spacegray.chip.boot_state import Slot
 from spacegray.chip.messages import AttachMode
 from spacegray.chip.vault import BUDGETS, Vault, VaultRefusalError
 from spacegray.chip.vault_words import WORDS
 from spacegray.errors import SpacegrayError
+from spacegray.paths import Slot
 from tests.support.authority import EPOCH, PRODUCT, components, the_authority
 from tests.support.chip import StillLoop
 from tests.support.vaultd import ROOT, SsdLink, program, secret
