@@ -5,6 +5,7 @@ matter, decided at power-on (`machine.board`).
 """
 
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -12,13 +13,19 @@ import msgspec
 
 from spacegray.errors import UsageError
 
+Cores = Literal[8, 10, 14, 18]
+MemoryGb = Literal[32, 64, 128, 256]
 Graphics = Literal["vega-56", "vega-64", "vega-64x"]
+SsdTb = Literal[1, 2, 4]
+Mount = Literal["stand", "vesa"]
 Edition = Literal["tiny", "base"]
 Seal = Literal["keyfile", "passphrase", "tpm2"]
 
 CORES: Final = (8, 10, 14, 18)
 MEMORY_GB: Final = (32, 64, 128, 256)
+GRAPHICS: Final[tuple[str, ...]] = get_args(Graphics)
 SSD_TB: Final = (1, 2, 4)
+MOUNTS: Final[tuple[str, ...]] = get_args(Mount)
 EDITIONS: Final[tuple[str, ...]] = get_args(Edition)
 SEALS: Final[tuple[str, ...]] = get_args(Seal)
 
@@ -29,10 +36,12 @@ TERABYTE: Final = 1000**4
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One workstation as ordered; the defaults are the base model of 14 December 2017."""
 
-    cores: Literal[8, 10, 14, 18] = 8
-    memory_gb: Literal[32, 64, 128, 256] = 32
+    cores: Cores = 8
+    memory_gb: MemoryGb = 32
     graphics: Graphics = "vega-56"
-    ssd_tb: Literal[1, 2, 4] = 1
+    ssd_tb: SsdTb = 1
+    mount: Mount = "stand"
+    ordered: str = ""
     edition: Edition = "base"
     user: str = "owner"
     strict: bool = False
@@ -46,6 +55,13 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"a user is not one of the system's own and has at most "
                 f"{USER_LIMIT_CHARACTERS} characters (at `$.user`)"
             )
+        if self.ordered and not _is_day(self.ordered):
+            raise ValueError("no day (at `$.ordered`)")
+
+    @property
+    def ordered_on(self) -> date | None:
+        """The day of the order; None where the machine was ordered on none."""
+        return date.fromisoformat(self.ordered) if self.ordered else None
 
     @property
     def ssd_bytes(self) -> int:
@@ -63,6 +79,8 @@ graphics = "{graphics}"  # vega-56, vega-64 or vega-64x
 ssd_tb = {ssd_tb}         # 1, 2 or 4
 edition = "{edition}"    # tiny or base
 user = "{user}"      # the first user of the system
+mount = "{mount}"     # stand or vesa: what carries the display
+ordered = "{ordered}"  # the day of the order, YYYY-MM-DD: what was sold then; empty: of no day
 strict = {strict}      # true: every flush of the disk is anchored in the chip, and takes longer
 seal = "{seal}"    # keyfile, passphrase or tpm2: what seals the chip's keys, from birth on
 """
@@ -122,14 +140,25 @@ def dump(spec: Spec) -> str:
 def _readable(error: msgspec.ValidationError) -> str:
     """msgspec's message with the field named first and its choices said."""
     text = str(error)
+    if "$.ordered" in text:
+        return 'ordered is a day in quotes, "YYYY-MM-DD", or empty'
     for field, choices in (
         ("cores", CORES),
         ("memory_gb", MEMORY_GB),
         ("ssd_tb", SSD_TB),
-        ("graphics", get_args(Graphics)),
+        ("mount", MOUNTS),
+        ("graphics", GRAPHICS),
         ("edition", EDITIONS),
         ("seal", SEALS),
     ):
         if f"$.{field}" in text:
             return f"{field} is one of {', '.join(map(str, choices))}"
     return text
+
+
+def _is_day(text: str) -> bool:
+    """Whether `text` is a day in the one form that everything here writes."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
