@@ -123,8 +123,8 @@ pass_files() {
     for ((i = 0; i < ${#words[@]}; i++)); do
         case ${words[i]} in
         --) return ;;
-        --spec=* | --*-file=*) option=${words[i]%%=*}= value=${words[i]#*=} ;;
-        --spec | --*-file) option='' i=$((i + 1)) value=${words[i]:-} ;;
+        --spec=* | --work-order=* | --*-file=*) option=${words[i]%%=*}= value=${words[i]#*=} ;;
+        --spec | --work-order | --*-file) option='' i=$((i + 1)) value=${words[i]:-} ;;
         *) continue ;;
         esac
         if [[ -f $value || -p $value ]] && ! "${become[@]}" test -r "$value"; then

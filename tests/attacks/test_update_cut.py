@@ -10,13 +10,11 @@ import functools
 import os
 import random
 import shutil
-import signal
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -33,10 +31,11 @@ from spacegray.system.image import SystemImage
 from spacegray.workstation import install
 from tests.support.authority import the_authority
 from tests.support.chip import copy, workstation
+from tests.support.cut import Steps, cut
 from tests.support.systems import EPOCH, made
 
 SPEC = Spec()
-STEPS: tuple[tuple[Any, str], ...] = (
+STEPS: Steps = (
     (os, "rename"),
     (ChipClient, "give_up"),
     (ChipClient, "request_ticket"),
@@ -113,53 +112,6 @@ def reinstall(at: WorkstationPaths, it: Owned) -> None:
         install.forget(mailbox, "a", SPEC.ssd_bytes)
 
 
-def cut(act: Callable[[], None], kill_at: int | None) -> int:
-    """Do `act` in a process that kills itself, and so its chip, before that step; how many were.
-
-    The steps are counted from 1; the last one counted was not done.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reader)
-            _count(lambda number: _step(writer, number, kill_at))
-            act()
-            os.write(writer, b"done\n")
-        except BaseException as error:
-            os.write(writer, f"{error!r}\n".encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader) as said:
-        lines = said.read().splitlines()
-    os.waitpid(child, 0)
-    steps = len([line for line in lines if line == "step"])
-    assert ("done" in lines) == (kill_at is None or steps < kill_at), lines
-    return steps
-
-
-def _step(writer: int, number: int, kill_at: int | None) -> None:
-    os.write(writer, b"step\n")
-    if number == kill_at:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _count(step: Callable[[int], None]) -> None:
-    """Have `step` called before each of STEPS, with its number."""
-    numbers = iter(range(1, sys.maxsize))
-
-    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*words: Any, **named: Any) -> Any:
-            step(next(numbers))
-            return function(*words, **named)
-
-        return call
-
-    for place, name in STEPS:
-        setattr(place, name, watched(getattr(place, name)))
-
-
 def found(at: WorkstationPaths, it: Owned) -> tuple[str, Slot]:
     """Which system would start, from which slot; it is checked to be whole."""
     with launch(at) as chip, chip.client() as mailbox:
@@ -212,13 +164,13 @@ def test_wherever_it_was_cut_off_a_whole_system_starts(
     if act is update_again:
         update(at, owned)
     at = copy(begin, tmp_path / "whole")
-    steps = cut(functools.partial(act, at, owned), None)
+    steps = cut(functools.partial(act, at, owned), STEPS, None)
     assert found(at, owned) == after
     seen: Counter[tuple[str, Slot]] = Counter()
     for number in range(1, steps + 1):
         home = tmp_path / str(number)
         at = copy(begin, home)
-        cut(functools.partial(act, at, owned), number)
+        cut(functools.partial(act, at, owned), STEPS, number)
         seen[found(at, owned)] += 1
         shutil.rmtree(home)
     # A trial that a newer system takes the place of ends first: then the old one is in use.

@@ -74,6 +74,16 @@ class FakeMachine:
         self.heard: list[tuple[str, str, bytes]] = []
         self.looking: threading.Event | None = None
         self.life = "in use"
+        self.mount = "stand"
+        self.record: dict[str, Any] = {
+            "name": name,
+            "ecid": "0x8d1f5a0b77c3e241",
+            "verified": True,
+            "wrong": [],
+            "notes": [],
+            "entries": [],
+            "providers": [],
+        }
         self._events = folder / f"{name}.jsonl"
         self._events.write_text("")
 
@@ -140,6 +150,8 @@ class FakeMachine:
                 "memory_gb": 32,
                 "graphics": "vega-56",
                 "ssd_tb": 1,
+                "mount": self.mount,
+                "ordered": "2017-12-14",
                 "edition": "base",
                 "user": "owner",
             },
@@ -158,6 +170,11 @@ class FakeMachine:
             "folder": "/home/owner/.local/share/spacegray/pro",
             "state_folder": "/home/owner/.local/state/spacegray/pro",
         }
+
+    def service(self) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.record
 
     def screen_socket(self) -> socket.socket:
         if self.screen is None:

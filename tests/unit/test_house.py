@@ -1,7 +1,9 @@
 """The house rules, held by a test: arrows point down, files say what they are, docs are true."""
 
 import ast
+import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ PARTS = ("chip", "machine", "system", "boot")
 FLOORS: dict[str, set[str]] = {
     **{part: {part} for part in PARTS},
     "workstation": {"workstation", *PARTS},
-    "console": {"console", "workstation"},
+    "catalog": {"catalog"},
+    "service": {"service", "catalog", "workstation", *PARTS},
+    "console": {"console", "catalog", "service", "workstation"},
     "bench": {"bench", "workstation", *PARTS},
-    "cli": {"cli", "console", "bench", "workstation", *PARTS},
+    "cli": {"cli", "console", "bench", "catalog", "service", "workstation", *PARTS},
 }
 """What each folder may import besides the ground floor (the modules in spacegray/ itself)."""
 
@@ -53,6 +57,13 @@ def test_each_file_says_what_it_is_and_fits_in_the_head(path):
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
     assert len(text.splitlines()) <= LINES_LIMIT
+
+
+def test_the_installed_command_is_there():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name, entry in project["scripts"].items():
+        module, function = entry.split(":")
+        assert callable(getattr(importlib.import_module(module), function)), name
 
 
 SPEAKERS = {"vaultd": "chip", "ssdd": "chip", "authorityd": "boot"}

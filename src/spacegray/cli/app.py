@@ -8,12 +8,15 @@ from spacegray import spec as specs
 from spacegray.cli import (
     benching,
     booting,
+    catalog,
     chip,
     disk,
     everyday,
     life,
+    ordering,
     password,
     security,
+    service,
     showing,
 )
 from spacegray.cli.asking import Files, files_of
@@ -51,7 +54,10 @@ app.add_command(chip.group)
 app.add_command(password.group)
 app.add_command(password.recovery_key)
 app.add_command(security.group)
+app.add_command(service.group)
 app.add_command(benching.group)
+app.add_command(ordering.order)
+app.add_command(catalog.group)
 
 
 @app.command()

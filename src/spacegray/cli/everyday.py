@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spacegray import host
 from spacegray import spec as specs
+from spacegray.catalog import order as ordering
 from spacegray.cli import secret
 from spacegray.cli.asking import Asker, Files
 from spacegray.cli.output import Bars, event_line
@@ -40,7 +41,10 @@ class Order:
     ask: bool
 
     def resolve(self) -> specs.Spec:
-        """The spec: the file's if one is given, the single options over it."""
+        """The spec: the file's if one is given, the single options over it.
+
+        Raises UsageError where it is wrong, or bears a day on which it could not be ordered.
+        """
         fields = {
             name: value
             for name, value in (("edition", self.edition), ("seal", self.seal))
@@ -49,9 +53,12 @@ class Order:
         if self.spec is None:
             return specs.build(fields, source="of the command line")
         if self.spec == "-":
-            base = specs.parse(sys.stdin.read(specs.SPEC_LIMIT_BYTES), source="standard input")
+            source = "standard input"
+            base = specs.parse(sys.stdin.read(specs.SPEC_LIMIT_BYTES), source=source)
         else:
-            base = specs.load(Path(self.spec))
+            source = self.spec
+            base = specs.load(Path(source))
+        ordering.check(base, source=source)
         return specs.replace(base, fields)
 
 

@@ -8,7 +8,7 @@ holds nothing of value and is removed by the next.
 import shutil
 import subprocess
 import time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -27,6 +27,8 @@ from spacegray.workstation.install import System, install
 BUSY_SECONDS = 1800.0
 """How long to wait for somebody else who creates the same workstation."""
 TURN_SECONDS = 1.0
+BESIDE: Final = ("new", "old")
+"""State folders beside a chip's own, while another chip takes its place."""
 
 
 class Installed(msgspec.Struct, kw_only=True, frozen=True):
@@ -73,6 +75,13 @@ def note_empty(
     """Remember, durably, whether there is anything on the disk, and whether it is another's."""
     kept = record.other if other is None else other
     _note(at, msgspec.structs.replace(record, empty=empty, other=kept))
+
+
+def note_chip(at: WorkstationPaths, ecid: str) -> None:
+    """Remember, durably, that this is the chip now."""
+    record = installed(at)
+    if record is not None and record.ecid != ecid:
+        _note(at, msgspec.structs.replace(record, ecid=ecid))
 
 
 def note_slot(at: WorkstationPaths, slot: Slot) -> None:
@@ -144,8 +153,13 @@ def remove(at: WorkstationPaths) -> bool:
     Returns whether the chip is destroyed; if not, something of it may be left in a TPM.
     """
     at.installed.unlink(missing_ok=True)
-    destroyed = destroy_chip(at, known.read(at).seal or _ordered_seal(at))
-    for folder in (at.folder, at.state_folder):
+    seal = known.read(at).seal or _ordered_seal(at)
+    destroyed = destroy_chip(at, seal)
+    # Left there by the exchange of a chip that was cut off.
+    besides = [at.beside(word) for word in BESIDE if at.beside(word).state_folder.exists()]
+    for each in besides:
+        destroy_chip(each, known.read(each).seal or seal)
+    for folder in (at.folder, *(each.state_folder for each in besides), at.state_folder):
         if folder.exists():
             try:
                 shutil.rmtree(folder)

@@ -20,7 +20,7 @@ from spacegray.chip.launch import ChipProcess
 from spacegray.errors import SpacegrayError
 from spacegray.files import locked, make_private, write_atomically
 from spacegray.paths import WorkstationPaths
-from spacegray.workstation import known, state, unlock, ways_back
+from spacegray.workstation import board, known, state, under_way, unlock, ways_back
 from spacegray.workstation.unlock import Answer, Given, Owner
 
 if TYPE_CHECKING:
@@ -99,13 +99,36 @@ def chip(
     owner: Owner | None = None,
     *,
     wants: Wants = "disk",
+    settled: bool = True,
 ) -> Iterator[Chip]:
     """The chip of a machine that is off, held meanwhile; nothing of the disk is open yet.
 
     `owner` gives the chip what it needs for what is wanted. Raises SpacegrayError, with the way
     back where the chip or the disk is not usable.
     """
-    with held(at, doing, purpose), running_chip(at) as found:
+    with (
+        held(at, doing, purpose),
+        opened_chip(at, doing, owner, wants=wants, settled=settled) as found,
+    ):
+        yield found
+
+
+@contextlib.contextmanager
+def opened_chip(
+    at: WorkstationPaths,
+    doing: str,
+    owner: Owner | None = None,
+    *,
+    wants: Wants = "disk",
+    settled: bool = True,
+) -> Iterator[Chip]:
+    """The same, of a machine that is held already.
+
+    With `settled` a job on the repair bench that was cut off is finished or withdrawn first.
+    """
+    board.exchange(at)
+    with contextlib.ExitStack() as opened:
+        found = opened.enter_context(running_chip(at))
         if wants != "nothing":
             way, mailbox = _WAYS[wants], found.mailbox
 
@@ -113,6 +136,13 @@ def chip(
                 return unlock.unlock(mailbox, given.kind, given.descriptor, given.mode, way)
 
             unlock.satisfy(doing, owner or unlock.Nobody(), unlock.standing(mailbox, way), give)
+            if settled:
+                try:
+                    under_way.settle(at, mailbox)
+                except under_way.BoardExchangedError:
+                    opened.close()
+                    again = opened_chip(at, doing, owner, wants=wants)
+                    found = opened.enter_context(again)
         yield found
 
 

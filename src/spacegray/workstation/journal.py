@@ -55,6 +55,11 @@ class Journal:
         """What the chip lets start."""
         self.record = msgspec.structs.replace(self.record, slot=slot, trying=trying, policy=policy)
 
+    def serviced(self, given: dict[str, Any]) -> None:
+        """What the machine is given after a job on the repair bench was finished."""
+        self.record = msgspec.structs.replace(self.record, given=given)
+        self.note("a job on the repair bench that was cut off is finished")
+
     def change(
         self, to: State, reason: str = "", *, link: str | None = None, next_step: str = ""
     ) -> None:

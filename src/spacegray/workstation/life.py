@@ -8,14 +8,15 @@ from typing import Final
 
 import msgspec
 
-from spacegray.boot.authority import embedded
+from spacegray.boot.authority import Authority, embedded
 from spacegray.chip.client import ChipClient
 from spacegray.chip.modules import Modules
 from spacegray.errors import SpacegrayError
 from spacegray.files import make_private, write_atomically
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress
-from spacegray.system.build import build
+from spacegray.spec import Spec
+from spacegray.system.build import SystemImage, build
 from spacegray.workstation import control, create, hold, known, ways_back
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.install import install
@@ -48,7 +49,9 @@ def erase(workstation: Workstation, owner: Owner | None = None) -> Erasure:
         answer, _ = control.ask(at, {"op": "erase"}, timeout_seconds=ERASE_SECONDS)
         workstation.await_off()
         return msgspec.convert(answer["erasure"], Erasure)
-    with hold.chip(at, f"erasing {workstation.name}", "being erased", owner, wants="chip") as chip:
+    doing = f"erasing {workstation.name}"
+    # Whatever else is unfinished: nothing stands in the way of an erasing.
+    with hold.chip(at, doing, "being erased", owner, wants="chip", settled=False) as chip:
         return erase_with(at, workstation.installed, chip.mailbox)
 
 
@@ -100,13 +103,25 @@ def restore(
         restored = mailbox.restore(authority=identity.ticket_key, vendor=identity.vendor)
         ecid, receipt = restored.ecid, _keep(at, restored.receipt)
         progress.note(f"the chip begins a new life, ECID {ecid}; its receipt: {receipt}")
-        mailbox.erase_disk(spec.ssd_bytes)
-        create.write_provision(at, spec, password_hash)
-        placed = install(
-            at, spec, system, mailbox, authority, slot="a", lay="disk", progress=progress
-        )
-        shutil.rmtree(at.slot("b").folder, ignore_errors=True)
-        create.finish(at, ecid, spec, "a", placed)
+        lay_anew(at, spec, system, mailbox, authority, ecid, password_hash, progress)
+
+
+def lay_anew(
+    at: WorkstationPaths,
+    spec: Spec,
+    system: SystemImage,
+    mailbox: ChipClient,
+    authority: Authority,
+    ecid: str,
+    password_hash: str,
+    progress: Progress,
+) -> None:
+    """Make an empty disk and put `system` onto it; the chip `ecid` has none in any slot."""
+    mailbox.erase_disk(spec.ssd_bytes)
+    create.write_provision(at, spec, password_hash)
+    placed = install(at, spec, system, mailbox, authority, slot="a", lay="disk", progress=progress)
+    shutil.rmtree(at.slot("b").folder, ignore_errors=True)
+    create.finish(at, ecid, spec, "a", placed)
 
 
 def _keep(at: WorkstationPaths, receipt: bytes) -> Path:

@@ -20,7 +20,7 @@ from spacegray.files import make_private, sync_folder, write_atomically
 from spacegray.paths import Paths, WorkstationPaths, other_slot
 from spacegray.progress import Progress
 from spacegray.system.build import SystemImage, build
-from spacegray.workstation import create, hold, image, known, unlock, ways_back
+from spacegray.workstation import create, hold, image, known, under_way, unlock, ways_back
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.install import Lay, System, install, is_anothers
 from spacegray.workstation.unlock import Answer, Given, Kind, Owner, Standing
@@ -147,6 +147,7 @@ def import_(
         sync_folder(at.state_folder.parent)
         if wanted != spec:
             write_atomically(at.spec, specs.dump(wanted).encode())
+        under_way.set_aside(at, workstation.installed.ecid)
         slot = other_slot(workstation.installed.slot)
         create.note_system(at, slot, placed, in_use=True, ecid=ecid)
         _discard(old, known.read(old).seal or spec.seal)

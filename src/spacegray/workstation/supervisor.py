@@ -32,13 +32,15 @@ from spacegray.machine import external
 from spacegray.machine.accelerator import Accelerator, choose
 from spacegray.paths import Paths
 from spacegray.spec import Spec, load
-from spacegray.workstation import create, following, known, life, unlock, ways_back
+from spacegray.workstation import create, following, known, life, under_way, unlock, ways_back
+from spacegray.workstation.board import exchange
 from spacegray.workstation.chain import next_step, usual_target
 from spacegray.workstation.control import ControlServer, Reply
 from spacegray.workstation.journal import Journal
 from spacegray.workstation.start import Outcome, Start
 from spacegray.workstation.streams import exit_status
 from spacegray.workstation.telling import Telling
+from spacegray.workstation.under_way import BoardExchangedError
 from spacegray.workstation.unlock import Answer, Standing
 
 STOP_SECONDS = 60.0
@@ -94,7 +96,10 @@ class Supervisor:
         server = ControlServer(self._at, self._answer)
         try:
             with self._external_disk():
-                outcome = await self._with_chip(spec, board, accelerator)
+                try:
+                    outcome = await self._with_chip(spec, board, accelerator)
+                except BoardExchangedError:
+                    outcome = await self._with_chip(spec, board, accelerator)
         except SpacegrayError as refused:
             outcome = self._failure(refused)
             self._journal.link(outcome.link or "chip", "failed", outcome.reason)
@@ -129,6 +134,7 @@ class Supervisor:
     async def _with_chip(
         self, spec: Spec, board: boards.Board, accelerator: Accelerator
     ) -> Outcome:
+        exchange(self._at)
         with (
             chips.launch(self._at, log=self._at.logs / "chip.log") as chip,
             chip.client() as mailbox,
@@ -161,6 +167,10 @@ class Supervisor:
             given_up = await self._await_unlocked(chip, mailbox)
             if given_up is not None:
                 return given_up
+            if under_way.settle(self._at, mailbox):
+                spec = load(self._at.spec)
+                board = boards.scale(spec, Host.current(), accelerator)
+                self._journal.serviced(board.summary())
             known.note(self._at, mailbox.show())
             provision = self._at.provision
             self._start = Start(

@@ -224,3 +224,16 @@ def prove(
         with owner.give(doing, kind, now, last) as given:
             last = attempt(mailbox, functools.partial(act, given))
         now = last.standing
+
+
+def prove_if_locked(
+    doing: str,
+    owner: Owner,
+    mailbox: ChipClient,
+    act: Callable[[ChipClient, Given | None], None],
+) -> None:
+    """Do `act`, with proof of its `owner` where the chip has a password, else without any."""
+    if mailbox.show()["password"]:
+        prove(doing, owner, mailbox, "password", functools.partial(act, mailbox))
+    else:
+        act(mailbox, None)

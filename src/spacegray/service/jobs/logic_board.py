@@ -1,0 +1,104 @@
+"""The exchange of the logic board, and with it of the chip: the disk is lost, the record goes on.
+
+The old chip signs that it goes and which one comes; the new one's first entry continues from there.
+Between the two the workstation always has one chip or the other (`workstation.board`). Once the new
+one is in place its disk counts as empty: should this be cut off then, `restore` does the rest.
+"""
+
+import contextlib
+import shutil
+from typing import Final
+
+from spacegray import spec as specs
+from spacegray.boot.authority import embedded
+from spacegray.chip import launch as chips
+from spacegray.errors import SpacegrayError
+from spacegray.files import make_private
+from spacegray.paths import Paths, WorkstationPaths
+from spacegray.progress import Progress
+from spacegray.service.jobs import bench, words
+from spacegray.spec import Spec
+from spacegray.system.build import build
+from spacegray.workstation import board, hold, known, life, under_way
+from spacegray.workstation.api import Workstation
+from spacegray.workstation.jobs import Job
+from spacegray.workstation.unlock import Owner, Standing
+
+JOB: Final = Job("logic-board")
+
+
+def perform(
+    paths: Paths,
+    workstation: Workstation,
+    owner: Owner,
+    *,
+    order: bytes = b"",
+    mirror: str,
+    password_hash: str,
+    progress: Progress,
+) -> str:
+    """Exchange it, and put a new system onto the empty disk; returns the new chip's ECID.
+
+    `password_hash` is the new first user's, in crypt(5) form. Raises SpacegrayError.
+    """
+    at = workstation.at
+    doing = words.doing(workstation.name, JOB)
+    with hold.held(at, doing, bench.PURPOSE):
+        # First of all, what may be under way decides which chip is this machine's.
+        with hold.opened_chip(at, doing, owner, wants="chip"):
+            spec = specs.load(at.spec)
+        system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
+        new = board.fresh(at)
+        board.discard(new)
+        with contextlib.ExitStack() as undone:
+            undone.callback(_discard_unless_decided, new)
+            ecid = _born(paths, new, spec, doing, owner)
+            # The owner's log-in, which is no chip's: a copy of the disk brought back knows it.
+            if at.ssh_key.exists():
+                shutil.copytree(at.ssh_key.parent, new.ssh_key.parent)
+            with hold.opened_chip(at, doing, owner, wants="chip") as chip:
+                bench.sign(at, chip.mailbox, spec, JOB, owner, order=order, new_chip=ecid)
+                with contextlib.suppress(under_way.BoardExchangedError):
+                    under_way.settle(at, chip.mailbox)
+        with (
+            hold.opened_chip(at, doing, owner, wants="chip") as chip,
+            embedded(paths.authority) as authority,
+        ):
+            found = str(chip.mailbox.show()["ecid"])
+            if found != ecid:
+                raise SpacegrayError(
+                    doing, f"the chip is still {found}", f"see `service history {at.name}`"
+                )
+            progress.note(f"a new logic board with a new chip, ECID {ecid}; the disk is empty")
+            life.lay_anew(at, spec, system, chip.mailbox, authority, ecid, password_hash, progress)
+    return ecid
+
+
+def _born(paths: Paths, new: WorkstationPaths, spec: Spec, doing: str, owner: Owner) -> str:
+    """Have the new board's chip be born, sealed as the old one is; returns its ECID."""
+    make_private(new.state_folder)
+    make_private(new.logs)
+    with contextlib.ExitStack() as given:
+        passphrase = None
+        if spec.seal == "passphrase":
+            same = given.enter_context(owner.give(doing, "passphrase", Standing(), None))
+            passphrase = same.descriptor
+        authority = given.enter_context(embedded(paths.authority)).identity()
+        chip = given.enter_context(
+            chips.launch(new, new=True, seal=spec.seal, log=new.logs / "chip.log")
+        )
+        mailbox = given.enter_context(chip.client())
+        ecid = mailbox.birth(
+            authority=authority.ticket_key,
+            vendor=authority.vendor,
+            seal=spec.seal,
+            passphrase=passphrase,
+        )
+        known.note(new, mailbox.show())
+        return ecid
+
+
+def _discard_unless_decided(new: WorkstationPaths) -> None:
+    """A new chip is nobody's, unless the old one has signed that it comes."""
+    if not new.continues.exists():
+        board.discard(new)

@@ -1,0 +1,205 @@
+"""The service record: its file, its entries, and whether an entry is what a chip signed.
+
+Whoever may write to the workstation's folder may have changed any byte of it: all is bounded, and
+taken in one form only. What ties the entries together, and to the chip, is in `history`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+import cbor2
+import msgspec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+
+from spacegray.chip.service_record import ENTRY_LIMIT_BYTES
+from spacegray.errors import SpacegrayError
+from spacegray.paths import WorkstationPaths
+from spacegray.workstation.under_way import LENGTH_BYTES
+
+RECORD_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""Thousands of entries: no machine is on the bench that often."""
+NOTHING_BEFORE: Final = bytes(32)
+"""What the first entry names as the one before."""
+
+_TYPE: Final = "application/x-spacegray-service-entry+cbor"
+_EXTERNAL: Final = b"spacegray service entry 1"
+_HEADER: Final = {1, 4, 16}
+"""Algorithm, key ID, type."""
+_ES256: Final = -7
+_COSE_SIGN1: Final = 18
+_COORDINATE_BYTES: Final = 32
+_DEPTH_LIMIT: Final = 4
+
+By = Literal["owner", "owner with password", "provider"]
+_U64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+
+
+class _Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is signed of an entry, as it lies there."""
+
+    ecid: int
+    type: Literal["service entry"]
+    version: Literal[1]
+    number: _U64
+    previous: _Digest
+    time: _U64
+    job: str
+    by: By
+    provider: bytes
+    order: bytes
+    detail: bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry, in the right form; `signed_by` says whether it is true."""
+
+    ecid: str
+    number: int
+    previous: bytes
+    """The head before it."""
+    time: int
+    """Unix seconds, by the host's clock."""
+    job: str
+    by: By
+    provider: str
+    """The fingerprint of the provider's key, in hexadecimal; empty without one."""
+    order: str
+    """The work order's number, in hexadecimal; empty without one."""
+    detail: Mapping[str, Any]
+    head: bytes
+    """The record's head with this entry as the newest."""
+    protected: bytes
+    payload: bytes
+    signature: bytes
+
+    def signed_by(self, key: ec.EllipticCurvePublicKey) -> bool:
+        """Whether it was signed with this key."""
+        r, s = self.signature[:_COORDINATE_BYTES], self.signature[_COORDINATE_BYTES:]
+        signed = cbor2.dumps(["Signature1", self.protected, _EXTERNAL, self.payload])
+        try:
+            key.verify(
+                encode_dss_signature(int.from_bytes(r), int.from_bytes(s)),
+                signed,
+                ec.ECDSA(SHA256()),
+            )
+        except InvalidSignature:
+            return False
+        return True
+
+    def machine(self, when: Literal["before", "after"]) -> dict[str, Any]:
+        """The hardware before or after the job; empty where the entry does not say."""
+        said = self.detail.get(when)
+        return dict(said) if isinstance(said, Mapping) else {}
+
+    @property
+    def key(self) -> ec.EllipticCurvePublicKey | None:
+        """The identity key that a chip's first entry says is its own."""
+        said = self.detail.get("key")
+        return _identity(said) if isinstance(said, bytes) else None
+
+
+def content(at: WorkstationPaths) -> bytes:
+    """The record's file; empty where there is none. Raises SpacegrayError."""
+    doing = f"reading {at.service_record}"
+    try:
+        with at.service_record.open("rb") as file:
+            found = file.read(RECORD_LIMIT_BYTES + 1)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SpacegrayError(doing, error.strerror, "see to that file") from None
+    if len(found) > RECORD_LIMIT_BYTES:
+        raise SpacegrayError(doing, "it is too long to be a record", "put the right one back")
+    return found
+
+
+def split(found: bytes) -> tuple[list[bytes], bool]:
+    """The entries in a record's file, unread; and whether it ends with a whole one."""
+    entries: list[bytes] = []
+    while len(found) >= LENGTH_BYTES:
+        size = int.from_bytes(found[:LENGTH_BYTES])
+        if not 0 < size <= min(ENTRY_LIMIT_BYTES, len(found) - LENGTH_BYTES):
+            break
+        entries.append(found[LENGTH_BYTES : LENGTH_BYTES + size])
+        found = found[LENGTH_BYTES + size :]
+    return entries, not found
+
+
+def read(signed: bytes) -> Entry:
+    """The entry in these bytes; raises ValueError where they are none."""
+    protected, payload, signature = _envelope(signed)
+    header, said = _decoded(protected), _decoded(payload)
+    if (
+        not isinstance(header, Mapping)
+        or set(header) != _HEADER
+        or (header[1], header[16]) != (_ES256, _TYPE)
+    ):
+        raise ValueError("it is no service entry")
+    try:
+        fields = msgspec.convert(said, _Said, builtin_types=(bytes,))
+        detail = _decoded(fields.detail) if fields.detail else {}
+    except (msgspec.ValidationError, TypeError):
+        raise ValueError("it is no service entry") from None
+    if not isinstance(detail, Mapping) or not 0 <= fields.ecid < 2**64:
+        raise ValueError("it is no service entry")
+    return Entry(
+        ecid=f"0x{fields.ecid:016x}",
+        number=fields.number,
+        previous=fields.previous,
+        time=fields.time,
+        job=fields.job,
+        by=fields.by,
+        provider=fields.provider.hex(),
+        order=fields.order.hex(),
+        detail=detail,
+        head=hashlib.sha256(signed).digest(),
+        protected=protected,
+        payload=payload,
+        signature=signature,
+    )
+
+
+def identity_key(pem: str) -> ec.EllipticCurvePublicKey:
+    """A chip's identity key, as `chip show` has it."""
+    key = load_pem_public_key(pem.encode())
+    assert isinstance(key, ec.EllipticCurvePublicKey), "every chip's is one"
+    return key
+
+
+def _identity(der: bytes) -> ec.EllipticCurvePublicKey | None:
+    try:
+        key = load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    return None
+
+
+def _envelope(signed: bytes) -> tuple[bytes, bytes, bytes]:
+    """Protected header, payload and signature of a COSE_Sign1, in its one form."""
+    match _decoded(signed):
+        case cbor2.CBORTag(
+            tag=18, value=[bytes(protected), {**extra}, bytes(payload), bytes(signature)]
+        ) if not extra and len(signature) == 2 * _COORDINATE_BYTES:
+            parts = [protected, {}, payload, signature]
+            if cbor2.dumps(cbor2.CBORTag(_COSE_SIGN1, parts)) == signed:
+                return protected, payload, signature
+    raise ValueError("it is no service entry")
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return cbor2.loads(
+            data, max_depth=_DEPTH_LIMIT, allow_indefinite=False, allow_duplicate_keys=False
+        )
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, MemoryError):
+        raise ValueError("it is no service entry") from None
