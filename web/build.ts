@@ -1,5 +1,5 @@
 /**
- * Bundles the page into src/spacegray/console/page/, from where the console serves it.
+ * Bundles the pages into src/spacegray/console/page/, from where the console serves it.
  *
  * The folder is replaced as a whole: first built beside it, then renamed, so that a build that
  * fails leaves the last good page.
@@ -17,7 +17,12 @@ await rm(fresh, { recursive: true, force: true });
 await cp(join(here, "public"), fresh, { recursive: true });
 await build({
   absWorkingDir: here,
-  entryPoints: { console: "src/main.ts" },
+  entryPoints: {
+    console: "src/main.ts",
+    order: "src/order.ts",
+    service: "src/service.ts",
+    timeline: "src/timeline.ts",
+  },
   outdir: fresh,
   bundle: true,
   format: "esm",

@@ -1,4 +1,4 @@
-/** What the page asks of the console over HTTP. */
+/** What the pages ask of the console over HTTP. */
 import type { Asked } from "./locked.ts";
 import type { Answer, Refusal, Status, Verb } from "./model.ts";
 
@@ -19,7 +19,7 @@ export class Refused extends Error {
 
 /** All workstations. Throws Locked; TypeError when the console cannot be reached. */
 export async function list(): Promise<Listed[]> {
-  const answer = (await ask("/api/workstations")) as { workstations: Listed[] };
+  const answer = await get<{ workstations: Listed[] }>("/api/workstations");
   return answer.workstations;
 }
 
@@ -43,11 +43,17 @@ export async function unlock(name: string, asked: Asked, secret: Uint8Array<Arra
   }
 }
 
+/** What the console answers at `url`, one of its own. Throws Locked, Refused, TypeError. */
+export async function get<T>(url: string): Promise<T> {
+  return (await ask(url)) as T;
+}
+
 export function socketUrl(name: string, what: "events" | "screen"): string {
   return `ws://${location.host}${path(name)}/${what}`;
 }
 
-function path(name: string): string {
+/** Where the console has the workstation `name`. */
+export function path(name: string): string {
   return `/api/workstations/${encodeURIComponent(name)}`;
 }
 

@@ -1,6 +1,7 @@
 /** The result of `show`, arranged for reading. Fields that are missing are left out. */
+import { day } from "./marks.ts";
 import type { ChipFacts } from "./model.ts";
-import { brief, size } from "./words.ts";
+import { brief, capitalised, size } from "./words.ts";
 
 export interface Section {
   readonly title: string;
@@ -26,6 +27,8 @@ const GRAPHICS: Record<string, string> = {
   "vega-64x": "Vega 64X",
 };
 
+const MOUNTS: Record<string, string> = { stand: "Stand", vesa: "VESA mount" };
+
 const SEALS: Record<string, string> = {
   keyfile: "key file, apart from the workstation’s folder",
   passphrase: "passphrase, asked at power-on",
@@ -50,6 +53,8 @@ export function details(show: unknown): Details {
       ["Memory", counted(ordered["memory_gb"], "GB")],
       ["Graphics", GRAPHICS[text(ordered["graphics"])] ?? text(ordered["graphics"])],
       ["SSD", counted(ordered["ssd_tb"], "TB")],
+      ["Mount", MOUNTS[text(ordered["mount"])] ?? text(ordered["mount"])],
+      ["Ordered", day(text(ordered["ordered"]))],
       ["Edition", text(ordered["edition"])],
       ["User", text(ordered["user"])],
     ]),
@@ -115,7 +120,7 @@ export function given([name, value]: [string, unknown]): [string, string] {
   if (name === "cores") return ["Processor", value === 1 ? "1 core" : counted(value, "cores")];
   const [stem, unit] = /^(.*)_(bytes|mb|gb|tb|mib|gib)$/.exec(name)?.slice(1) ?? [name, ""];
   const figure = number(value);
-  return [capitalised(stem ?? name), figure === null ? text(value) : measured(figure, unit ?? "")];
+  return [spaced(stem ?? name), figure === null ? text(value) : measured(figure, unit ?? "")];
 }
 
 function measured(figure: number, unit: string): string {
@@ -165,7 +170,6 @@ function counted(value: unknown, unit: string): string {
   return figure === null ? "" : `${figure} ${unit}`;
 }
 
-function capitalised(name: string): string {
-  const words = name.replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+function spaced(name: string): string {
+  return capitalised(name.replaceAll("_", " "));
 }

@@ -8,6 +8,7 @@ import type { Health } from "./lifeline.ts";
 import { Lifeline } from "./lifeline.ts";
 import type { ConsoleEvent, Model, Verb } from "./model.ts";
 import { answered, chain, EMPTY, hasScreen, reduce } from "./model.ts";
+import { mount } from "./mount.ts";
 import { BannerView } from "./view/banner.ts";
 import { BarView } from "./view/bar.ts";
 import { ChainView } from "./view/chain.ts";
@@ -79,14 +80,18 @@ function receive(event: ConsoleEvent): void {
   heeded = safety;
 }
 
-/** What is known of the chip decides what is said of a machine that does not run. */
+/**
+ * What is known of the chip decides what is said of a machine that does not run; what holds the
+ * machine decides how it is drawn.
+ */
 async function learn(): Promise<void> {
-  const [name, state] = [current, model.status?.state];
-  if (name === null || state === "running" || state === "stopping") return;
+  const name = current;
+  if (name === null) return;
   try {
-    const chip = chipFacts(await show(name));
+    const shown = await show(name);
     if (name !== current) return;
-    model = { ...model, chip };
+    byId("mac", "div").dataset["mount"] = mount(shown);
+    model = { ...model, chip: chipFacts(shown) };
     draw();
   } catch {
     // The lifeline notices and tells; without these facts less is said.
@@ -104,6 +109,7 @@ function select(name: string | null): void {
   display.show(null);
   lifeline = name === null ? null : new Lifeline(name, receive, heard);
   bar.updateList(all, current);
+  byId("to-service", "a").href = name === null ? "/service" : `/service#/${name}`;
   draw();
 }
 
@@ -158,6 +164,8 @@ async function ask(verb: Verb): Promise<void> {
   }
 }
 
+// The mount may have been changed meanwhile, of which no event tells.
+addEventListener("focus", () => void learn());
 addEventListener("hashchange", () => {
   const name = wanted();
   if (name !== null) select(name);

@@ -145,10 +145,13 @@ export function counted(count: number, one: string, several = `${one}s`): string
 export const COMMANDS: readonly string[] = [
   "chip attest", "chip show", "create", "delete", "erase", "export", "import", "logs", "open",
   "password change", "password remove", "password set", "password verify", "recovery",
-  "recovery-key", "reinstall", "restart", "restore", "security set", "security show", "shell",
-  "show", "ssd accept", "ssd show", "ssd verify", "start", "stop", "target-disk", "up", "update",
+  "recovery-key", "reinstall", "restart", "restore", "security set", "security show",
+  "service distrust", "service do logic-board", "service do memory", "service do processor",
+  "service do ssd", "service do stand", "service do vesa-mount", "service history",
+  "service providers", "service trust", "shell", "show", "ssd accept", "ssd show", "ssd verify",
+  "start", "stop", "target-disk", "up", "update",
 ];
-export const GENERAL_COMMANDS: readonly string[] = ["doctor", "list"];
+export const GENERAL_COMMANDS: readonly string[] = ["doctor", "list", "order", "service parts", "service plan"];
 
 /** A piece of text; a `command` is there to be typed. */
 export interface Piece {
@@ -264,8 +267,12 @@ export function findings(text: string): [string, string][] {
   return text ? [["Seen", text]] : [];
 }
 
+export function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 export function sentence(text: string): string {
   const trimmed = text.trim();
-  const start = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  const start = capitalised(trimmed);
   return /[.!?]$/.test(start) || start === "" ? start : `${start}.`;
 }

@@ -27,6 +27,14 @@ test("ordered and given stand apart", () => {
   assert.equal(row(SHOW, "As this host gives it", "Processor"), "1 core");
 });
 
+test("what it stands on and when it was ordered is said where the spec says so", () => {
+  assert.equal(row(SHOW, "As ordered", "Mount"), undefined);
+  const ordered = { ...SHOW.ordered, mount: "vesa", ordered: "2017-12-14" };
+  assert.equal(row({ ...SHOW, ordered }, "As ordered", "Mount"), "VESA mount");
+  assert.equal(row({ ...SHOW, ordered }, "As ordered", "Ordered"), "14 Dec 2017");
+  assert.equal(row({ ...SHOW, ordered: { ...ordered, ordered: "" } }, "As ordered", "Ordered"), undefined);
+});
+
 test("the accelerator comes with its reason", () => {
   assert.equal(row(SHOW, "Accelerator", "Taken"), "TCG");
   assert.equal(row(SHOW, "Accelerator", "Because"), "no /dev/kvm");

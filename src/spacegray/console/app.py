@@ -7,6 +7,7 @@ worker thread.
 import asyncio
 import contextlib
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from spacegray.console import screen
+from spacegray.console import product, screen
 from spacegray.console.doors import Doors
 from spacegray.console.errands import Errands, describe
 from spacegray.console.follow import Tail
@@ -40,6 +41,14 @@ from spacegray.workstation.unlock import KINDS, MODES
 
 PAGE = Path(__file__).parent / "page"
 """What web/ was built into."""
+PAGES = {
+    "/": "index.html",
+    "/order": "order.html",
+    "/service": "service.html",
+    "/timeline": "timeline.html",
+}
+"""The pages by their addresses. Workstations are named in fragments and below /api, so that one may
+have the name of a page."""
 FORWARDED_KINDS = ("note", "progress")
 """Events a browser gets as they are; all else is in the status, which is never stale."""
 NO_SUCH_WORKSTATION = 4404
@@ -80,14 +89,19 @@ class Console:
         self._unlocking = Unlocking()
         routes = [
             Route(OPEN_PATH, self._open, methods=["GET"]),
-            Route("/", self._index, methods=["GET"]),
+            *(
+                Route(address, self._page_of(file), methods=["GET"])
+                for address, file in PAGES.items()
+            ),
             Mount("/page", StaticFiles(directory=page, check_dir=False)),
             Route("/api/workstations", self._list, methods=["GET"]),
             Route("/api/workstations/{name}", self._show, methods=["GET"]),
+            Route("/api/workstations/{name}/service", self._service, methods=["GET"]),
             Route("/api/workstations/{name}/unlock", self._unlock, methods=["POST"]),
             Route("/api/workstations/{name}/{verb}", self._act, methods=["POST"]),
             WebSocketRoute("/api/workstations/{name}/events", self._events),
             WebSocketRoute("/api/workstations/{name}/screen", self._screen),
+            *product.routes(),
         ]
         handlers = {SpacegrayError: _refused, HTTPException: _plain}
         application = Starlette(routes=routes, exception_handlers=handlers)
@@ -117,11 +131,17 @@ class Console:
         )
         return answer
 
-    async def _index(self, _: Request) -> Response:
-        index = self._page / "index.html"
-        if not index.is_file():
-            return PlainTextResponse("the page has not been built; run the set-up again\n", 503)
-        return FileResponse(index)
+    def _page_of(self, file: str) -> Callable[[Request], Awaitable[Response]]:
+        """The handler of one page, which is the file of that name."""
+        path = self._page / file
+
+        async def page(_: Request) -> Response:
+            if not path.is_file():
+                text = "the page has not been built; run the set-up again\n"
+                return PlainTextResponse(text, 503)
+            return FileResponse(path)
+
+        return page
 
     async def _list(self, _: Request) -> Response:
         def every() -> list[dict[str, Any]]:
@@ -137,6 +157,11 @@ class Console:
     async def _show(self, request: Request) -> Response:
         name = request.path_params["name"]
         return JSONResponse(await run_in_threadpool(lambda: self._machines.find(name).show()))
+
+    async def _service(self, request: Request) -> Response:
+        """The service record, verified; the chip is asked, so that takes a moment."""
+        name = request.path_params["name"]
+        return JSONResponse(await run_in_threadpool(lambda: self._machines.find(name).service()))
 
     async def _act(self, request: Request) -> Response:
         name, asked = request.path_params["name"], request.path_params["verb"]

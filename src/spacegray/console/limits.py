@@ -29,6 +29,8 @@ SECRET_LIMIT_BYTES: Final = BODY_LIMIT_BYTES
 SECRET_SECONDS: Final = 10.0
 """How long a browser may take to send one."""
 HEADER_LIMIT_BYTES: Final = 16 * 1024
+QUERY_VALUE_LIMIT_CHARACTERS: Final = 32
+"""A date, an option's name or its value: none of them is that long."""
 WEBSOCKET_MESSAGE_LIMIT_BYTES: Final = 1 << 20
 """One message from a browser: keys, pointer moves, and at the most pasted text."""
 SCREEN_CHUNK_BYTES: Final = 256 * 1024

@@ -38,6 +38,12 @@ class Machine(Protocol):
     def show(self) -> dict[str, Any]:
         """Everything, as `spacegray show --format json` says it; raises SpacegrayError."""
 
+    def service(self) -> dict[str, Any]:
+        """Its service record, verified, as `service history --format json` says it.
+
+        Raises SpacegrayError where the chip cannot be asked.
+        """
+
     def screen_socket(self) -> socket.socket:
         """A fresh connection that speaks RFB, ours to close; raises SpacegrayError."""
 

@@ -4,6 +4,7 @@ What their folders say is read here. Everything else is done by the porter: this
 confined, and a machine must not go down with the page it was started from.
 """
 
+import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +72,12 @@ class OwnMachine:
         """Everything."""
         answer, _ = self._porter.ask("show", self.name)
         return dict(answer["show"])
+
+    def service(self) -> dict[str, Any]:
+        """Its service record, verified by the porter: only that reaches the chip."""
+        _, (descriptor,) = self._porter.ask("service", self.name)
+        with open(descriptor, "rb") as file:
+            return dict(json.loads(file.read()))
 
     def screen_socket(self) -> socket.socket:
         """A fresh connection that speaks RFB."""

@@ -3,9 +3,9 @@
 The console listens to browsers and is confined: it reads the workstations' folders, and can reach
 neither a chip, nor a supervisor, nor start a program. The porter is not confined, and listens to
 the console alone, over the one socket pair between them. It does these things and no others:
-`start`, `stop` and `restart` a workstation, start its `recovery`, `show` it, connect to its
-`screen`, `unlock` it by a secret whose descriptor comes along and is passed on unread. It ends with
-the console; what was started goes on.
+`start`, `stop` and `restart` a workstation, start its `recovery`, `show` it, verify its `service`
+record, connect to its `screen`, `unlock` it by a secret whose descriptor comes along and is passed
+on unread. It ends with the console; what was started goes on.
 
 A request is a JSON object with the descriptors [channel, secret?]; the answer comes over that
 channel, which is the request's own: whoever asks may wait without keeping others from asking.
@@ -30,6 +30,7 @@ from spacegray.console.machines import VERBS
 from spacegray.errors import SpacegrayError
 from spacegray.paths import Paths
 from spacegray.process import minimal_environment
+from spacegray.service import history
 from spacegray.sockets import PeerError, close_all, receive_message, send_message
 from spacegray.workstation import facts
 from spacegray.workstation.api import Workstation
@@ -139,6 +140,8 @@ def _do(paths: Paths, request: dict[str, Any], given: list[int]) -> Answered:
                 with contextlib.suppress(SpacegrayError):
                     facts.show(workstation)
             return {"show": workstation.show()}, []
+        case "service", []:
+            return {}, [_in_memory(msgspec.json.encode(history.history(workstation)))]
         case "screen", []:
             return {}, [workstation.screen_socket().detach()]
         case "unlock", [secret]:
@@ -146,6 +149,15 @@ def _do(paths: Paths, request: dict[str, Any], given: list[int]) -> Answered:
             mode = MODES[MODES.index(request["mode"])]
             return {"answer": msgspec.to_builtins(workstation.unlock(kind, secret, mode))}, []
     raise ValueError(op)
+
+
+def _in_memory(content: bytes) -> int:
+    """A descriptor of a file in memory: a record grows with the years, a message does not."""
+    descriptor = os.memfd_create("service record", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _errand(verb: str, name: str) -> None:

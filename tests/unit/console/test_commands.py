@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import click
 
 from spacegray import links
 from spacegray.boot import policies
+from spacegray.catalog import sale
 from spacegray.cli.app import app
 
 SOURCES = Path(__file__).parents[3] / "web" / "src"
@@ -63,3 +65,17 @@ def test_the_page_explains_the_settings_as_the_command_line_does():
     assert words_of("security.ts", "OTHER_SYSTEMS_WORDS") == policies.OTHER_SYSTEMS
     firmware = words_of("security.ts", "FIRMWARE_PASSWORD_WORDS")
     assert {word == "set": text for word, text in firmware.items()} == policies.FIRMWARE_PASSWORD
+
+
+def test_the_days_that_the_order_page_offers_are_those_on_which_the_offer_changed():
+    text = (SOURCES / "ordering.ts").read_text()
+    found = re.search(r"KEY_DAYS: .*?= \[\n(.*?)\n\];", text, re.S)
+    assert found is not None
+    offered = [date.fromisoformat(day) for day in re.findall(r'\["([0-9-]+)"', found.group(1))]
+    changed, before = [], None
+    for number in range((sale.last_day() - sale.first_day()).days + 1):
+        day = sale.first_day() + timedelta(days=number)
+        if (now := sale.offers(day)) != before:
+            changed.append(day)
+        before = now
+    assert offered == changed

@@ -13,7 +13,20 @@ from spacegray.console.guard import cookie_name
 from spacegray.console.limits import BODY_LIMIT_BYTES, WEBSOCKET_LIMIT
 from tests.support.console import FakeMachines, Serving
 
-PATHS = ("/", "/page/console.js", "/api/workstations", "/api/workstations/pro", "/nowhere")
+PATHS = (
+    "/",
+    "/order",
+    "/service",
+    "/timeline",
+    "/page/console.js",
+    "/api/catalog/quote?date=2017-12-14",
+    "/api/catalog/spec.toml?date=2017-12-14",
+    "/api/service/plans/memory",
+    "/api/workstations",
+    "/api/workstations/pro",
+    "/api/workstations/pro/service",
+    "/nowhere",
+)
 
 
 def cookie(serving: Serving, owner: httpx.Client) -> dict[str, str]:

@@ -57,6 +57,24 @@ def test_an_address_opens_and_a_second_one_is_of_the_same_console(paths, tmp_pat
         assert "/#/pro" in client.get(second).text
 
 
+def test_the_confined_console_reads_what_it_needs_of_the_product(paths):
+    """Its data and its graph library lie where it may read, though it asks for them late."""
+    with httpx.Client() as client:
+        url = launch.ensure(paths)
+        assert client.get(url).status_code == 200
+        origin = "http://" + urlsplit(url).netloc
+        for path in (
+            "/api/catalog/offers?date=2019-03-19",
+            "/api/catalog/quote?date=2019-03-19&memory_gb=256",
+            "/api/catalog/spec.toml?date=2019-03-19&memory_gb=256",
+            "/api/catalog/timeline",
+            "/api/service/parts",
+            "/api/service/plans/memory",
+        ):
+            answer = client.get(origin + path)
+            assert answer.status_code == 200, (path, answer.text)
+
+
 def test_many_at_once_get_one_console(paths, tmp_path):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         addresses = list(pool.map(lambda _: launch.ensure(paths), range(4)))

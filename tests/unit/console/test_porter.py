@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import psutil
 import pytest
 
@@ -15,7 +16,9 @@ from spacegray.console import porter
 from spacegray.console.porter import Porter
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.paths import Paths
-from spacegray.sockets import receive_message, send_message
+from spacegray.service import history
+from spacegray.service.history import History, Shown
+from spacegray.sockets import MESSAGE_LIMIT_BYTES, receive_message, send_message
 from spacegray.workstation import facts
 from spacegray.workstation.state import Record, State
 from spacegray.workstation.unlock import Answer, Standing
@@ -115,6 +118,34 @@ def test_a_secret_is_passed_on_as_a_descriptor(channel: socket.socket) -> None:
     os.close(reading)
     assert answer["answer"]["code"] == "wrong"
     assert FakeWorkstation.heard.pop() == ("password", "normal", b"the password")
+
+
+def test_a_record_longer_than_a_message_is_passed_on(
+    channel: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows with the years; a message may not."""
+    entries = [
+        Shown(
+            number=number,
+            ecid="0x8d1f5a0b77c3e241",
+            time=1_600_000_000 + number,
+            job="memory 64",
+            said="memory upgraded from 32 GB to 64 GB",
+            by="owner",
+            verified=True,
+        )
+        for number in range(1000)
+    ]
+    told = History(
+        name="pro", ecid="0x0", verified=True, wrong=[], notes=[], entries=entries, providers=[]
+    )
+    monkeypatch.setattr(history, "history", lambda workstation: told)
+    answer, (descriptor,) = ask(channel, {"op": "service", "name": "pro"})
+    assert answer == {}
+    with open(descriptor, "rb") as file:
+        content = file.read()
+    assert len(content) > MESSAGE_LIMIT_BYTES, "the control: no message would hold it"
+    assert msgspec.json.decode(content, type=History) == told
 
 
 @pytest.mark.parametrize(
