@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,18 @@ def test_the_everyday_block_runs_from_top_to_bottom(newcomer: Cli):
     assert [facts["name"] for facts in json.loads(newcomer("list", "--format", "json").stdout)] == [
         "pro"
     ]
+
+
+def test_the_block_about_the_machine_runs_from_top_to_bottom(newcomer: Cli):
+    block = next(block for block in blocks("README.md") if block[0][1] == "catalog")
+    spec = Path(next(words[-1] for words in block if words[1] == "order"))
+    spec.unlink(missing_ok=True)
+    try:
+        newcomer("stop", "pro")
+        run_all(newcomer, block)
+        assert "memory_gb = 256" in spec.read_text()
+    finally:
+        spec.unlink(missing_ok=True)
 
 
 def test_every_command_anywhere_in_the_documents_exists():

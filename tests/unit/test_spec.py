@@ -1,6 +1,7 @@
 """A spec is read back as it was written, and every wrong one gets a line that helps."""
 
 import string
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from spacegray import spec
 from spacegray.errors import UsageError
-from spacegray.spec import CORES, EDITIONS, MEMORY_GB, SSD_TB, Spec
+from spacegray.spec import CORES, EDITIONS, MEMORY_GB, MOUNTS, SSD_TB, Spec
 
 users = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(
     lambda name: name not in ("root", "sshd", "nobody")
@@ -22,6 +23,8 @@ users = st.text(string.ascii_lowercase, min_size=1, max_size=8).filter(
         memory_gb=st.sampled_from(MEMORY_GB),
         graphics=st.sampled_from(("vega-56", "vega-64", "vega-64x")),
         ssd_tb=st.sampled_from(SSD_TB),
+        mount=st.sampled_from(MOUNTS),
+        ordered=st.just("") | st.dates().map(str),
         edition=st.sampled_from(EDITIONS),
         user=users,
         strict=st.booleans(),
@@ -35,6 +38,11 @@ def test_the_default_is_the_base_model():
     assert spec.parse("", source="test") == Spec(cores=8, memory_gb=32, ssd_tb=1)
 
 
+def test_the_day_of_the_order_is_a_day_or_none():
+    assert Spec().ordered_on is None
+    assert Spec(ordered="2020-02-29").ordered_on == date(2020, 2, 29)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -43,6 +51,11 @@ def test_the_default_is_the_base_model():
         ('memory_gb = "much"', "memory_gb is one of"),
         ('graphics = "rx580"', "graphics is one of vega-56, vega-64, vega-64x"),
         ("ssd_tb = 3", "ssd_tb is one of 1, 2, 4"),
+        ('mount = "wall"', "mount is one of stand, vesa"),
+        ('ordered = "2018-02-30"', "ordered is a day in quotes"),
+        ('ordered = "20180228"', "ordered is a day in quotes"),
+        ('ordered = "March 2021"', "ordered is a day in quotes"),
+        ("ordered = 2018-02-28", "ordered is a day in quotes"),
         ('edition = "huge"', "edition is one of"),
         ('user = "root"', "user"),
         ('user = "Über"', "user"),

@@ -32,6 +32,18 @@ def test_a_spec_comes_from_standard_input(monkeypatch):
     assert order(spec="-").resolve().ssd_tb == 4
 
 
+def test_a_spec_that_bears_a_day_is_held_to_it(tmp_path, monkeypatch):
+    path = tmp_path / "spec.toml"
+    path.write_text('memory_gb = 256\nordered = "2019-03-19"\n')
+    assert order(spec=str(path)).resolve() == Spec(memory_gb=256, ordered="2019-03-19")
+    path.write_text('memory_gb = 256\nordered = "2019-03-18"\n')
+    with pytest.raises(UsageError, match=r"256 GB .* was sold from 2019-03-19 to 2021-03-04"):
+        order(spec=str(path)).resolve()
+    monkeypatch.setattr("sys.stdin", io.StringIO('ordered = "2021-03-19"'))
+    with pytest.raises(UsageError, match=r"standard input, .* sold from 2017-12-14 to 2021-03-18"):
+        order(spec="-").resolve()
+
+
 def test_generated_passwords_differ_and_can_be_typed():
     made = {everyday.generated() for _ in range(50)}
     assert len(made) == 50
