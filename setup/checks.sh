@@ -45,7 +45,7 @@ python_tests() {
     as_user env SPACEGRAY_SET_UP=done SPACEGRAY_ARTIFACTS="$artifacts" PYTHONDONTWRITEBYTECODE=1 \
         PATH="$build/browsers/bin:$PATH" \
         HYPOTHESIS_STORAGE_DIRECTORY="$artifacts/hypothesis" \
-        "$build/venv/bin/python" -m pytest "$@"
+        "$build/venv/bin/python" -m pytest --durations=20 --durations-min=5 "$@"
 }
 
 # Two halves that take about as long. The browser's tests last: their library keeps an event loop

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """The content of the file at `path`, whoever put it there: nothing is waited for.
+
+    Raises OSError, also where it is a link, no regular file or longer than `limit_bytes`.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        with open(descriptor, "rb", closefd=False) as file:
+            found = file.read(limit_bytes + 1)
+    finally:
+        os.close(descriptor)
+    if len(found) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it is too long: more than {limit_bytes} bytes")
+    return found
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:

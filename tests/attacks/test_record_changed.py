@@ -4,14 +4,17 @@ Promise: what the record does not truly say is said to be not true. Whoever may 
 workstation's folder can destroy the record, and cannot make it say anything else unnoticed.
 """
 
+import contextlib
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from spacegray import spec as specs
-from spacegray.errors import UsageError
+from spacegray.errors import SpacegrayError, UsageError
 from spacegray.service.history import History
 from spacegray.workstation.under_way import UnderWay
 from tests.support.authority import the_authority
@@ -161,6 +164,89 @@ def test_a_forged_note_of_a_job_under_way_does_no_job(it: Bench) -> None:
         assert not it.at.under_way.exists()
     it.at.under_way.write_bytes(b"{")
     assert it.history().verified
+
+
+def put_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def put_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def put_endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def put_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def put_deep(path: Path) -> None:
+    path.write_bytes(b'{"a":' + b"[" * 100_000)
+
+
+def put_no_text(path: Path) -> None:
+    path.write_bytes(b'{"job":"\xff","number":1}')
+
+
+def put_nothing(path: Path) -> None:
+    path.touch()
+
+
+def named(put: Callable[[Path], None]) -> str:
+    return put.__name__
+
+
+STRANGE = (put_folder, put_pipe, put_endless, put_loop, put_deep, put_no_text)
+
+
+@pytest.mark.parametrize("put", STRANGE, ids=named)
+@pytest.mark.parametrize("name", ["record", "under-way.json"])
+def test_whatever_lies_in_its_place_is_named_or_passed_over(
+    it: Bench, name: str, put: Callable[[Path], None]
+) -> None:
+    """Never waited for, never read without an end, and no job is signed that could not be filed."""
+    place = it.at.service_record.with_name(name)
+    place.unlink(missing_ok=True)
+    put(place)
+    with contextlib.suppress(SpacegrayError):
+        assert it.history().verified == (name != "record")
+    with contextlib.suppress(SpacegrayError):
+        it.do("stand")
+    if place.is_dir():
+        place.rmdir()
+    else:
+        place.unlink(missing_ok=True)
+    filed_entries = len(it.on_file()) if name != "record" else 0
+    assert it.entries() in (3, filed_entries or 4)
+
+
+def test_a_link_in_its_place_carries_nothing_out_of_the_state_folder(it: Bench) -> None:
+    """The next entry is put behind what is there: behind the sealed store, in a folder to copy."""
+    it.at.service_record.unlink()
+    it.at.service_record.symlink_to(it.at.state_folder / STORE)
+    with pytest.raises(SpacegrayError, match="service/record"):
+        it.do("stand")
+    assert it.at.service_record.is_symlink()
+    it.at.service_record.unlink()
+    assert it.entries() == 3
+
+
+@pytest.mark.parametrize("put", [put_folder, put_pipe, put_endless, put_nothing], ids=named)
+def test_a_head_to_go_on_with_that_is_none_is_named(it: Bench, put: Callable[[Path], None]) -> None:
+    put(it.at.continues)
+    with pytest.raises(SpacegrayError, match="state/pro/continues"):
+        it.do("stand")
+
+
+def test_nothing_is_signed_that_could_not_be_filed(it: Bench) -> None:
+    it.at.service_record.unlink()
+    it.at.service_record.mkdir()
+    with pytest.raises(SpacegrayError, match="service/record"):
+        it.do("stand")
+    it.at.service_record.rmdir()
+    assert it.entries() == 3
 
 
 def test_a_job_refused_leaves_no_trace(it: Bench) -> None:

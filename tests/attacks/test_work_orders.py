@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
+from spacegray import spec as specs
 from spacegray.boot.authority import embedded
 from spacegray.chip.client import ChipClient
 from spacegray.chip.refusal import ChipRefusalError
-from spacegray.errors import SpacegrayError
+from spacegray.errors import SpacegrayError, UsageError
 from spacegray.progress import Silent
+from spacegray.service import providers
 from spacegray.service.jobs import logic_board
-from spacegray.workstation import board, hold, jobs, life
+from spacegray.workstation import board, create, hold, jobs, life, under_way
 from spacegray.workstation.unlock import Nobody
 from tests.support.authority import another_authority, the_authority
 from tests.support.bench import Bench, made
@@ -109,6 +111,12 @@ def test_only_who_is_trusted_now_gives_orders(it: Bench) -> None:
     assert it.providers() == ()
     it.trust(the_authority())
     it.do(JOB, order)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "Müller", "the\nshop"])
+def test_a_provider_whose_name_is_none_is_refused_in_words(it: Bench, name: str) -> None:
+    with pytest.raises(UsageError, match="1 to 64 printable characters of ASCII"):
+        providers.trust(it.workstation, name, the_authority().ticket_key, Nobody())
 
 
 def test_a_ticket_is_no_work_order(it: Bench) -> None:
@@ -302,6 +310,83 @@ def test_wherever_a_new_logic_board_is_cut_off_one_chip_or_the_other_is_there(
 
     act = functools.partial(new_board, order=order)
     assert cut_everywhere(trusting, tmp_path, act, judge).keys() == {"old", "new"}
+
+
+@pytest.mark.parametrize("step", [(under_way, "append"), (board, "decide")], ids=["file", "board"])
+def test_a_full_disk_after_the_signature_does_not_lose_the_new_chip(
+    trusting: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
+) -> None:
+    """No kill: an error that is caught. The order is spent, so the board has to come."""
+    it = trusting.copied(tmp_path / "home")
+    old = it.ecid
+
+    def full(*_: object) -> None:
+        raise SpacegrayError("writing", "No space left on device", "make room")
+
+    monkeypatch.setattr(life, "lay_anew", lambda *_, **__: None)
+    monkeypatch.setattr(logic_board, "build", lambda *_, **__: None)
+    with monkeypatch.context() as while_full:
+        while_full.setattr(*step, full)
+        with pytest.raises(SpacegrayError, match="No space left"):
+            new_board(it, it.order(the_authority(), "logic-board"))
+    assert it.entries() == 1, "the new chip's own, the job finished"
+    assert it.ecid != old
+    assert it.history().verified
+
+
+def test_an_interruption_while_the_chip_signs_does_not_lose_the_new_chip(
+    trusting: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, with the answer under way: the connection is of no use any more."""
+    it = trusting.copied(tmp_path / "home")
+    old = it.ecid
+    sign = ChipClient.record_service
+
+    def interrupted(mailbox: ChipClient, *words: Any, **named: Any) -> None:
+        sign(mailbox, *words, **named)
+        mailbox.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(life, "lay_anew", lambda *_, **__: None)
+    monkeypatch.setattr(logic_board, "build", lambda *_, **__: None)
+    with monkeypatch.context() as at_the_keyboard:
+        at_the_keyboard.setattr(ChipClient, "record_service", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            new_board(it)
+    assert it.entries() == 1
+    assert it.ecid != old
+    assert it.history().verified
+
+
+def test_a_new_board_has_the_seal_of_the_chip_whatever_the_folder_says(
+    trusting: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote to the workstation's folder would have the next chip sealed otherwise."""
+    it = trusting.copied(tmp_path / "home")
+    it.at.spec.write_text(specs.dump(specs.replace(it.spec, {"seal": "tpm2"})))
+    monkeypatch.setattr(life, "lay_anew", lambda *_, **__: None)
+    monkeypatch.setattr(logic_board, "build", lambda *_, **__: None)
+    new_board(it)
+    with hold.chip(it.at, "looking", "being looked at", wants="chip") as chip:
+        assert chip.mailbox.show()["seal"] == "keyfile"
+
+
+def test_a_full_disk_stops_no_erasing_between_two_chips(
+    trusting: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old chip has signed that it goes, and the note that its disk counts as empty fails."""
+    it = trusting.copied(tmp_path / "home")
+    cut(functools.partial(new_board, it), ((board, "exchange"),), 3)
+    assert board.fresh(it.at).continues.exists()
+
+    def full(*_: object, **__: object) -> None:
+        raise SpacegrayError("writing", "No space left on device", "make room")
+
+    with monkeypatch.context() as while_full:
+        while_full.setattr(create, "note_empty", full)
+        life.erase(it.workstation)
+    with pytest.raises(SpacegrayError):
+        it.holds_its_data()
 
 
 def test_a_start_finishes_what_was_cut_off(

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ EVENTS = [
     ("2021-03-20", "", "confirmed", "Japan", {"imac-pro"}),
     ("2021-03-23", "", "confirmed", "sold out", {"imac-pro"}),
     ("2022-03-08", "", "confirmed", "Mac Studio", {"mac-studio", "studio-display", "imac-2020"}),
-    ("2022-03-18", "", "confirmed", "go on sale", {"mac-studio", "studio-display"}),
+    ("2022-03-18", "", "unconfirmed", "go on sale", {"mac-studio", "studio-display"}),
 ]
 DATES = [
     # machine, what, day, mark
@@ -68,10 +69,10 @@ DATES = [
     ("mac-pro-2019", "on sale", "2019-12-10", "confirmed"),
     ("mac-pro-2019", "withdrawn", "2023-06-05", "confirmed"),
     ("mac-studio", "announced", "2022-03-08", "confirmed"),
-    ("mac-studio", "on sale", "2022-03-18", "confirmed"),
+    ("mac-studio", "on sale", "2022-03-18", "unconfirmed"),
     ("mac-studio", "replaced", "2023-06-05", "derived"),
     ("studio-display", "announced", "2022-03-08", "confirmed"),
-    ("studio-display", "on sale", "2022-03-18", "confirmed"),
+    ("studio-display", "on sale", "2022-03-18", "unconfirmed"),
 ]
 OPENED, LAST = "2017-12-14", "2021-03-18"
 BEFORE_MORE, MORE = "2019-03-18", "2019-03-19"
@@ -103,8 +104,8 @@ PRICES = [
     # thing, amount, currency, the days between which it held, mark
     ("imac-pro", 4999, "USD", OPENED, LAST_EIGHT, "confirmed"),
     ("imac-pro", 4999, "USD", TEN, LAST, "confirmed"),
-    ("imac-pro", 4899, "GBP", OPENED, LAST_EIGHT, "confirmed"),
-    ("imac-pro", 5499, "EUR", OPENED, LAST_EIGHT, "confirmed"),
+    ("imac-pro", 4899, "GBP", OPENED, "2017-12-31", "confirmed"),
+    ("imac-pro", 5499, "EUR", OPENED, "2017-12-31", "confirmed"),
     ("imac-pro", 5499, "EUR", "2021-03-05", LAST, "confirmed"),
     ("imac-pro", 555800, "JPY", "2021-03-05", LAST, "confirmed"),
     ("w-2150b", 800, "USD", OPENED, LAST_EIGHT, "unconfirmed"),
@@ -253,6 +254,7 @@ def test_figures_stand_side_by_side(shared_cli):
     [
         (("show", "mac-pro"), "did you mean mac-pro-2013 or mac-pro-2019?"),
         (("show", "newton"), "see `catalog list`"),
+        (("show", "new\nton"), "looking up 'new\\nton'"),
         (("show",), "THING"),
         (("compare", "imac-pro"), "name two or more"),
         (("compare", "imac-pro", "imac-pro"), "name two or more"),
@@ -291,9 +293,30 @@ def test_what_is_exported_is_the_same_in_a_file_and_on_standard_output(cli):
     assert file.read_text() == cli("catalog", "export", "--format", "json").stdout
     assert json.loads(file.read_text())["format"] == "spacegray catalog"
     lost = cli("catalog", "export", "--output", "/proc/nowhere/catalog.csv", check=False)
-    assert lost.returncode == 1
+    assert lost.returncode == 2
     assert "writing /proc/nowhere/catalog.csv" in lost.stderr
     assert "Traceback" not in lost.stderr
+
+
+@pytest.mark.parametrize("name", ["", "/dev/full", "folder"])
+@pytest.mark.parametrize("verb", ["export", "timeline"])
+def test_what_is_no_file_is_left_alone(cli, name, verb):
+    at = str(cli.home) if name == "folder" else name
+    words = ("--format", "json", "--output", at)
+    done = cli("catalog", verb, *words, check=False)
+    assert done.returncode == 2
+    assert "there is something already, and no file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_terminal_without_its_characters_still_has_the_timeline(cli):
+    cli.extra["PYTHONIOENCODING"] = "ascii"
+    text = cli("catalog", "timeline").stdout
+    assert text.isascii()
+    assert "===" in text
+    assert " * 2017-12-14  The iMac Pro can be ordered" in text
+    assert " o 2022-03-18  Mac Studio and Studio Display go on sale (unconfirmed)" in text
 
 
 @pytest.mark.parametrize(

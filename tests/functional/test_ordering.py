@@ -202,6 +202,13 @@ def test_any_date_without_a_date_is_today(shared_cli: Cli):
     ("words", "says"),
     [
         (("--date", "2018-02-30"), "2018-02-30 is no day; write it as YYYY-MM-DD"),
+        (("--date", "2019-02-29"), "2019-02-29 is no day; write it as YYYY-MM-DD"),
+        (("--date", "20180228"), "20180228 is no day; write it as YYYY-MM-DD"),
+        (("--date", "2018-W09-3"), "2018-W09-3 is no day; write it as YYYY-MM-DD"),
+        (
+            ("--date", "2021-03-10", "--pointing", "trackpad"),
+            "instead of the mouse was sold from 2017-12-14 to 2021-03-04 (derived)",
+        ),
         (("--date", "yesterday"), "write it as YYYY-MM-DD"),
         (("--date", "2018-01-01", "--cores", "12"), "'8', '10', '14', '18'"),
         (("--date", "2018-01-01", "--memory-gb", "much"), "'32', '64', '128', '256'"),
@@ -299,8 +306,7 @@ def test_whoever_leaves_at_a_question_has_ordered_nothing(
         terminal.until("Processor [8]: ")
         terminal.type("18\n")
         terminal.until("Memory [32]: ")
-        terminal.type(key)
-        status, text = terminal.end()
+        status, text = terminal.leave(key)
     assert status == INTERRUPTED, text
     assert "Traceback" not in text
     assert text.count("spacegray: ") == 1

@@ -16,7 +16,7 @@ from spacegray.service.history import History
 from spacegray.service.jobs import bench
 from spacegray.service.record import Entry
 from spacegray.spec import Spec, dump, load
-from spacegray.workstation import create, hold, jobs
+from spacegray.workstation import create, hold, jobs, under_way
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.install import System
 from spacegray.workstation.unlock import Nobody
@@ -80,7 +80,7 @@ class Bench:
 
     def on_file(self) -> list[bytes]:
         """The entries in the record's file."""
-        entries, whole = record.split(record.content(self.at))
+        entries, whole = record.split(under_way.content(self.at))
         assert whole
         return entries
 

@@ -15,6 +15,8 @@ import psutil
 
 SECONDS = 120.0
 """How long somebody waits for what is to appear on the screen, or for the end."""
+AGAIN_SECONDS = 5.0
+"""How long somebody waits before they press a key again."""
 _READ_BYTES = 4096
 
 
@@ -61,6 +63,19 @@ class Terminal:
     def type(self, text: str | bytes) -> None:
         """Type it."""
         os.write(self._master, text if isinstance(text, bytes) else text.encode())
+
+    def leave(self, key: bytes) -> tuple[int, str]:
+        """Press `key` until it ends: a signal that comes just before Python begins to read a line
+        is seen only after it; people press again then. Returns what `end` does.
+        """
+        deadline = time.monotonic() + SECONDS
+        while self.child.poll() is None:
+            assert time.monotonic() < deadline, self.screen.decode()
+            self.type(key)
+            again = time.monotonic() + AGAIN_SECONDS
+            while self.child.poll() is None and time.monotonic() < again:
+                self._read()
+        return self.end()
 
     def end(self) -> tuple[int, str]:
         """Wait for the end; returns the exit status and all that was on the screen.

@@ -57,9 +57,12 @@ export function sellable(offers: readonly Offer[], picks: Picks): Picks {
   return Object.fromEntries(Object.entries(picks).filter(([option, value]) => !unsold.includes(`${option}=${value}`)));
 }
 
-/** When something was sold, in words. */
+/** When something was sold, in words, with the mark of what is not confirmed. */
 export function sold(periods: readonly Period[]): string {
-  const told = periods.map(({ since, until }) => (until === null ? `from ${days(since, null)}` : days(since, until)));
+  const told = periods.map(({ since, until, mark }) => {
+    const between = until === null ? `from ${days(since, null)}` : days(since, until);
+    return mark === "confirmed" ? between : `${between} (${mark})`;
+  });
   return told.length > 0 ? `Sold ${told.join(", and ")}` : "Never sold";
 }
 

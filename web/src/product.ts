@@ -14,6 +14,7 @@ export interface Figure {
 export interface Period {
   readonly since: string;
   readonly until: string | null;
+  readonly mark: Mark;
 }
 
 /** One value of one option, as it was offered on the day that was asked about. */

@@ -37,8 +37,8 @@ test("only what is not sold that day is let go of", () => {
 });
 
 test("when it was sold is said with both days", () => {
-  assert.equal(sold([{ since: "2019-03-19", until: "2021-03-04" }]), "Sold 19 Mar 2019 to 4 Mar 2021");
-  assert.equal(sold([{ since: "2017-12-14", until: null }]), "Sold from 14 Dec 2017");
+  assert.equal(sold([{ since: "2019-03-19", until: "2021-03-04", mark: "confirmed" }]), "Sold 19 Mar 2019 to 4 Mar 2021");
+  assert.equal(sold([{ since: "2017-12-14", until: null, mark: "derived" }]), "Sold from 14 Dec 2017 (derived)");
   assert.equal(sold([]), "Never sold");
 });
 

@@ -36,6 +36,9 @@ LAST_DAY: Final = date(2023, 12, 31)
 LABEL_DAYS: Final = 780
 """Room to the right of the axis for the labels of the last events."""
 
+ARROW_DAYS: Final = 60
+"""Room for the arrow of a product whose end is not known."""
+
 DATE_CHARACTER_DAYS: Final = 24
 """Room for each character of an event's date, on the same scale."""
 
@@ -157,7 +160,8 @@ def _lane(axes: "Axes", lane: Lane, *, y: float) -> None:
         zorder=4,
     )
     if lane.doubt:
-        axes.text(until + 18, y, lane.doubt, color=QUIET, size=8.5, va="center_baseline", zorder=4)
+        beside = until + (18 if lane.until else ARROW_DAYS)
+        axes.text(beside, y, lane.doubt, color=QUIET, size=8.5, va="center_baseline", zorder=4)
 
 
 def _head(axes: "Axes", events: Sequence[Entry], *, top: float) -> None:

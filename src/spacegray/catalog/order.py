@@ -14,7 +14,7 @@ from spacegray import spec as specs
 from spacegray.catalog import data, sale
 from spacegray.catalog.data import Choice
 from spacegray.catalog.figures import Figure, marked
-from spacegray.catalog.sale import CHOICES, Chosen, Rule
+from spacegray.catalog.sale import CHOICES, Chosen, Remark, Rule
 from spacegray.errors import UsageError
 from spacegray.spec import Cores, Graphics, MemoryGb, Mount, Spec, SsdTb
 
@@ -130,7 +130,8 @@ def check_rules(chosen: Chosen, rules: Sequence[Rule]) -> None:
     """Raise UsageError where two of the options chosen do not go together."""
     for rule in rules:
         if rule.broken(chosen):
-            raise UsageError("ordering an iMac Pro", rule.text, "choose one or the other")
+            text = marked(rule.text, rule.mark)
+            raise UsageError("ordering an iMac Pro", text, "choose one or the other")
 
 
 def _chosen(wish: Wish, day: date) -> dict[Choice, int | str]:
@@ -167,8 +168,9 @@ def _notes(chosen: Chosen, day: date, absent: list[str]) -> list[str]:
     if absent:
         notes.append("The spec bears no day, so that it is not held to what was sold on one.")
     prices = sale.load()
-    notes += [rule.text for rule in prices.rule if rule.concerns(chosen)]
-    notes += [remark.text for remark in prices.remark if remark.concerns(chosen, base_day)]
+    said: list[Rule | Remark] = [rule for rule in prices.rule if rule.concerns(chosen)]
+    said += [remark for remark in prices.remark if remark.concerns(chosen, base_day)]
+    notes += [marked(each.text, each.mark) for each in said]
     for price in sale.elsewhere(base_day):
         cost = marked(f"{price.unit} {price.value:,}", price.mark)
         notes.append(f"Elsewhere the base model cost {cost}, {price.note}.")

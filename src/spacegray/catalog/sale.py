@@ -14,7 +14,7 @@ import msgspec
 
 from spacegray.catalog import data
 from spacegray.catalog.data import Choice
-from spacegray.catalog.figures import DOLLARS, Claim, Figure, Period
+from spacegray.catalog.figures import DOLLARS, Claim, Figure, Period, marked
 
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 _DAY: Final = timedelta(days=1)
@@ -175,7 +175,9 @@ def price(choice: Choice, value: int | str, day: date) -> Figure | None:
 def sold(choice: Choice, value: int | str) -> str:
     """What the option is called and when it was sold, as a sentence for whoever asks for it."""
     option = data.load().option(choice, value)
-    spans = " and ".join(f"from {each.since} to {each.until}" for each in option.sold)
+    spans = " and ".join(
+        marked(f"from {each.since} to {each.until}", each.mark) for each in option.sold
+    )
     return f"{option.name} was sold {spans}"
 
 

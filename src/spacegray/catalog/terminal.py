@@ -17,7 +17,9 @@ WIDTH_LIMIT_CHARACTERS: Final = 110
 """Wider than this no line is easy to read."""
 NAME_CHARACTERS: Final = 23
 DOUBT_CHARACTERS: Final = 16
-"""Room beside a bar for which of its ends is not confirmed."""
+"""Room beside a bar for which of its ends is not confirmed; a longer text has its own line."""
+PLAIN: Final = str.maketrans("━▶●◐○", "=>*+o")
+"""For a terminal or a pipe that knows no other characters than ASCII's."""
 YEAR_CHARACTERS: Final = 3
 """Narrower than this for each year the bars say nothing, and are left out."""
 TEXT_INDENT_CHARACTERS: Final = 14
@@ -64,9 +66,12 @@ def _bars(products: list[Lane], room: int) -> Iterator[Text]:
         bar = "━" * (end - begin) if lane.until else "━" * (end - begin - 1) + "▶"
         line = Text(f"{lane.name:<{NAME_CHARACTERS}}", style=style)
         line.append(" " * begin + bar, style=style)
-        if lane.doubt:
-            line.append(f" {lane.doubt}", style="dim")
-        yield line
+        beside = f" {lane.doubt}" if lane.doubt else ""
+        if len(beside) <= DOUBT_CHARACTERS:
+            yield line.append(beside, style="dim")
+        else:
+            yield line
+            yield Text(" " * NAME_CHARACTERS + lane.doubt, style="dim")
 
 
 def _column(day: date, first: int, each: int) -> float:

@@ -66,7 +66,7 @@ def find(name: str) -> Thing:
     close = [each for each in known if each.startswith(wanted)] if wanted else []
     close = close or difflib.get_close_matches(wanted, known, CLOSE_MATCHES)
     raise UsageError(
-        f"looking up {name}",
+        f"looking up {name!r}",
         "the catalogue has no such thing",
         f"did you mean {' or '.join(close)}?" if close else "see `catalog list`",
     )

@@ -1,6 +1,8 @@
 """Entry of `spacegray`: errors become one line here, and `shell` takes its short way."""
 
 import contextlib
+import errno
+import io
 import os
 import sys
 
@@ -12,8 +14,11 @@ INTERRUPTED_STATUS = 130
 
 def main() -> int:
     """Run the command line; returns the exit status."""
+    _settle_output()
     try:
-        return _dispatch(sys.argv[1:])
+        status = _dispatch(sys.argv[1:])
+        sys.stdout.flush()
+        return status
     except SpacegrayError as error:
         _say(f"spacegray: {error}")
         return error.exit_status
@@ -22,9 +27,28 @@ def main() -> int:
         return INTERRUPTED_STATUS
     except BrokenPipeError:
         # Whoever read our output has left (head, less); nothing more is to be said.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _drop_output()
+        _say("spacegray: writing: no space left on that disk; make room there and try again")
+        return 1
+
+
+def _settle_output() -> None:
+    """What standard output has no characters for is escaped; closed, it is as if thrown away."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    elif sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, so that the interpreter's end does not fail."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -14,8 +14,9 @@ from spacegray.catalog.figures import marked, when
 from spacegray.catalog.things import NOTHING, Thing
 from spacegray.cli import output
 from spacegray.cli.options import format_option
-from spacegray.errors import UsageError
+from spacegray.errors import SpacegrayError, UsageError
 from spacegray.files import write_atomically
+from spacegray.workstation import image
 
 OUTPUT_MODE = 0o644
 """What is exported is public."""
@@ -177,7 +178,10 @@ def _json(value: object) -> str:
 
 
 def _write(content: str | bytes, path: str | None) -> None:
-    """Write to a file, or to standard output where there is none or it is `-`."""
+    """Write to a file, or to standard output where there is none or it is `-`.
+
+    Raises UsageError where it cannot be written; what is there and no file is left alone.
+    """
     if isinstance(content, str):
         content = content.encode()
     if path in (None, "-"):
@@ -185,7 +189,12 @@ def _write(content: str | bytes, path: str | None) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        write_atomically(Path(path), content, mode=OUTPUT_MODE)
+        image.may_write(Path(path), f"writing {path}", replace=True)
+        try:
+            write_atomically(Path(path), content, mode=OUTPUT_MODE)
+        except SpacegrayError as error:
+            next_step = "give another file, in a folder where this user may write"
+            raise UsageError(error.doing, error.stopped_by, next_step) from None
 
 
 def _write_drawn(path: str | None) -> None:
@@ -194,9 +203,20 @@ def _write_drawn(path: str | None) -> None:
 
     if path in (None, "-"):
         for each in terminal.drawn(output.console.width):
+            if not _spells(each.plain):
+                each.plain = each.plain.translate(terminal.PLAIN)
             output.console.print(each)
         return
     with output.console.capture() as text:
         for each in terminal.drawn(terminal.WIDTH_LIMIT_CHARACTERS):
             output.console.print(each)
     _write(text.get(), path)
+
+
+def _spells(text: str) -> bool:
+    """Whether standard output has all characters of the text."""
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

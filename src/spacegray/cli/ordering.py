@@ -28,11 +28,17 @@ SPEC_MODE = 0o644
 
 
 def _to_day(_: click.Context, __: click.Parameter, word: str | None) -> date | None:
-    """The day that the word says."""
+    """The day that the word says, in the one form that a spec keeps, too."""
+    if word is None:
+        return None
     try:
-        return None if word is None else date.fromisoformat(word)
+        day = date.fromisoformat(word)
     except ValueError:
-        raise click.BadParameter(f"{word} is no day; write it as YYYY-MM-DD") from None
+        day = None
+    if day is None or day.isoformat() != word:
+        # Other forms of ISO 8601 are no days here either, weeks among them.
+        raise click.BadParameter(f"{word} is no day; write it as YYYY-MM-DD")
+    return day
 
 
 def _one_of(*values: int | str) -> click.Choice[str]:
@@ -72,7 +78,8 @@ def order(
     if file is not None and file != STDOUT:
         # Before anything is asked: answers are not to be lost for a name.
         image.may_write(Path(file), _writing(file), replace=yes)
-    if all(each is None for each in words.values()) and not yes and sys.stdin.isatty():
+    asks = sys.stdin is not None and sys.stdin.isatty()
+    if all(each is None for each in words.values()) and not yes and asks:
         words = _ask(when, any_date=any_date)
     quote = ordering.quote(_wish(words), when, any_date=any_date)
     spec = ordering.spec_of(quote)

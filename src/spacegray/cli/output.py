@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from spacegray.links import MEANING
 
@@ -93,8 +93,12 @@ def as_json(value: Any) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; the guest's text in it is never taken for markup."""
-    grid = Table(*headings, box=None, pad_edge=False, header_style="bold")
+    """Print a table; the guest's text in it is never taken for markup.
+
+    Where the terminal is too narrow words are broken: nothing is cut off, a mark least of all.
+    """
+    columns = (Column(heading, overflow="fold") for heading in headings)
+    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         grid.add_row(*(_cell(value) for value in row))
     console.print(grid)

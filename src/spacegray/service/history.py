@@ -15,11 +15,14 @@ from spacegray.service import record
 from spacegray.service.jobs import words
 from spacegray.service.record import Entry
 from spacegray.spec import Spec, load
-from spacegray.workstation import hold, jobs
+from spacegray.workstation import hold, jobs, under_way
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.unlock import Owner
 
 LOGIC_BOARD: Final = "logic-board"
+WRONG_LIMIT: Final = 100
+"""Of a file that is all rubbish, not everything that is wrong with it is said."""
+_ASIDE: Final = f"record-0x{'[0-9a-f]' * 16}"
 
 
 class Shown(msgspec.Struct, kw_only=True, frozen=True):
@@ -74,7 +77,7 @@ def history(workstation: Workstation, owner: Owner | None = None) -> History:
     asked = hold.any_chip(workstation, doing, "being looked at", owner, locked=True)
     with asked as (mailbox, _):
         kept, shown = mailbox.service(), mailbox.show()
-        found, spec = record.content(at), load(at.spec)
+        found, spec = under_way.content(at), load(at.spec)
     judged = judge(found, kept, shown["ecid"], record.identity_key(shown["identity_key"]), spec)
     if shown["put_back"]:
         judged.wrong.append(
@@ -82,7 +85,7 @@ def history(workstation: Workstation, owner: Owner | None = None) -> History:
             "than it remembers"
         )
     names = {each.fingerprint: each.name for each in kept.providers}
-    asides = sorted(at.service_record.parent.glob("record-*"))
+    asides = sorted(at.service_record.parent.glob(_ASIDE))
     return History(
         name=workstation.name,
         ecid=shown["ecid"],
@@ -147,7 +150,10 @@ def judge(
     for place in reversed(range(len(judged.entries))):
         judged.verified.insert(0, hangs and signed[place])
         hangs = hangs and linked[place]
+    _boards(judged, ecid)
     _machine(judged, spec)
+    if (more := len(judged.wrong) - WRONG_LIMIT) > 0:
+        judged.wrong[WRONG_LIMIT:] = [f"and {more} more things are wrong with it"]
     return judged
 
 
@@ -213,6 +219,18 @@ def _end(judged: Judged, kept: ServiceRecord) -> bool:
         "chip has signed: it is older, was cut off, or belongs to another machine"
     )
     return False
+
+
+def _boards(judged: Judged, ecid: str) -> None:
+    """Whether each chip that signed that another takes its place did give way; `ecid` is there."""
+    after = [*(each.ecid for each in judged.entries), ecid][1:]
+    for entry, there in zip(judged.entries, after, strict=True):
+        comes = entry.detail.get("new chip", entry.ecid)
+        if entry.job == LOGIC_BOARD and there == entry.ecid != comes:
+            judged.wrong.append(
+                f"entry {entry.number} says that another chip takes the place of {entry.ecid}, "
+                "and that one is still there"
+            )
 
 
 def _machine(judged: Judged, spec: Spec) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from spacegray.chip.client import ChipClient, Provider
+from spacegray.chip.messages import PROVIDER_NAME_LIMIT_CHARACTERS as NAME_LIMIT_CHARACTERS
 from spacegray.errors import UsageError
 from spacegray.workstation import hold, unlock
 from spacegray.workstation.api import Workstation
@@ -32,7 +33,13 @@ def listed(workstation: Workstation, owner: Owner | None = None) -> tuple[Provid
 
 def trust(workstation: Workstation, name: str, key: bytes, owner: Owner) -> None:
     """Trust the provider `name` with this `key` (as `read_key` gives it); the owner proves it."""
-    doing = f"trusting the provider {name} with {workstation.name}"
+    doing = f"trusting the provider {name!r} with {workstation.name}"
+    if not (name.isascii() and name.isprintable() and 0 < len(name) <= NAME_LIMIT_CHARACTERS):
+        raise UsageError(
+            doing,
+            f"a provider's name has 1 to {NAME_LIMIT_CHARACTERS} printable characters of ASCII",
+            "give another --provider",
+        )
 
     def act(mailbox: ChipClient, given: Given | None) -> None:
         if given is None:

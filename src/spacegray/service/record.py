@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
+from spacegray.chip.messages import Job as JobName
 from spacegray.chip.service_record import ENTRY_LIMIT_BYTES
-from spacegray.errors import SpacegrayError
-from spacegray.paths import WorkstationPaths
+from spacegray.workstation.jobs import HARDWARE
 from spacegray.workstation.under_way import LENGTH_BYTES
 
-RECORD_LIMIT_BYTES: Final = 4 * 1024 * 1024
-"""Thousands of entries: no machine is on the bench that often."""
+ENTRY_LEAST_BYTES: Final = 256
+"""Header, fields and signature alone are more than that."""
 NOTHING_BEFORE: Final = bytes(32)
 """What the first entry names as the one before."""
 
@@ -35,9 +35,13 @@ _ES256: Final = -7
 _COSE_SIGN1: Final = 18
 _COORDINATE_BYTES: Final = 32
 _DEPTH_LIMIT: Final = 4
+_LEAVES: Final = ((0, 0), (32, 16))
+"""The sizes of a provider's fingerprint and an order's number: there are both, or neither."""
 
 By = Literal["owner", "owner with password", "provider"]
 _U64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Time = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Until the end of the year 9999: no host's clock says more, and no calendar here."""
 _Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
 
@@ -49,8 +53,8 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     version: Literal[1]
     number: _U64
     previous: _Digest
-    time: _U64
-    job: str
+    time: _Time
+    job: JobName
     by: By
     provider: bytes
     order: bytes
@@ -95,9 +99,11 @@ class Entry:
         return True
 
     def machine(self, when: Literal["before", "after"]) -> dict[str, Any]:
-        """The hardware before or after the job; empty where the entry does not say."""
+        """The hardware before or after the job, as far as the entry says it in plain values."""
         said = self.detail.get(when)
-        return dict(said) if isinstance(said, Mapping) else {}
+        if not isinstance(said, Mapping):
+            return {}
+        return {name: said[name] for name in HARDWARE if name in said and _is_plain(said[name])}
 
     @property
     def key(self) -> ec.EllipticCurvePublicKey | None:
@@ -106,31 +112,18 @@ class Entry:
         return _identity(said) if isinstance(said, bytes) else None
 
 
-def content(at: WorkstationPaths) -> bytes:
-    """The record's file; empty where there is none. Raises SpacegrayError."""
-    doing = f"reading {at.service_record}"
-    try:
-        with at.service_record.open("rb") as file:
-            found = file.read(RECORD_LIMIT_BYTES + 1)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise SpacegrayError(doing, error.strerror, "see to that file") from None
-    if len(found) > RECORD_LIMIT_BYTES:
-        raise SpacegrayError(doing, "it is too long to be a record", "put the right one back")
-    return found
-
-
 def split(found: bytes) -> tuple[list[bytes], bool]:
     """The entries in a record's file, unread; and whether it ends with a whole one."""
     entries: list[bytes] = []
-    while len(found) >= LENGTH_BYTES:
-        size = int.from_bytes(found[:LENGTH_BYTES])
-        if not 0 < size <= min(ENTRY_LIMIT_BYTES, len(found) - LENGTH_BYTES):
+    place = 0
+    while place < len(found):
+        begin = place + LENGTH_BYTES
+        size = int.from_bytes(found[place:begin])
+        if not ENTRY_LEAST_BYTES <= size <= min(ENTRY_LIMIT_BYTES, len(found) - begin):
             break
-        entries.append(found[LENGTH_BYTES : LENGTH_BYTES + size])
-        found = found[LENGTH_BYTES + size :]
-    return entries, not found
+        entries.append(found[begin : begin + size])
+        place = begin + size
+    return entries, place == len(found)
 
 
 def read(signed: bytes) -> Entry:
@@ -148,7 +141,8 @@ def read(signed: bytes) -> Entry:
         detail = _decoded(fields.detail) if fields.detail else {}
     except (msgspec.ValidationError, TypeError):
         raise ValueError("it is no service entry") from None
-    if not isinstance(detail, Mapping) or not 0 <= fields.ecid < 2**64:
+    plain = isinstance(detail, Mapping) and 0 <= fields.ecid < 2**64
+    if not plain or (len(fields.provider), len(fields.order)) not in _LEAVES:
         raise ValueError("it is no service entry")
     return Entry(
         ecid=f"0x{fields.ecid:016x}",
@@ -182,6 +176,11 @@ def _identity(der: bytes) -> ec.EllipticCurvePublicKey | None:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
     return None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it can be shown: nobody may have vouched for what stands there."""
+    return isinstance(value, int) or (isinstance(value, str) and value.isprintable())
 
 
 def _envelope(signed: bytes) -> tuple[bytes, bytes, bytes]:

@@ -52,8 +52,8 @@ def exchange(at: WorkstationPaths) -> bool:
         installed = create.installed(at)
         if installed is not None and not installed.empty:
             create.note_empty(at, installed, empty=True, other=False)
-        ways_back.forget_bundle(at)
         try:
+            ways_back.forget_bundle(at)
             if at.state_folder.exists():
                 discard(old)
                 at.state_folder.rename(old.state_folder)

@@ -72,7 +72,11 @@ def installed(at: WorkstationPaths) -> Installed | None:
 def note_empty(
     at: WorkstationPaths, record: Installed, *, empty: bool, other: bool | None = None
 ) -> None:
-    """Remember, durably, whether there is anything on the disk, and whether it is another's."""
+    """Remember, durably, whether there is anything on the disk, and whether it is another's.
+
+    `record` is what was noted when somebody looked; all else stays as it is noted now.
+    """
+    record = installed(at) or record
     kept = record.other if other is None else other
     _note(at, msgspec.structs.replace(record, empty=empty, other=kept))
 

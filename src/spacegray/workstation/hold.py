@@ -126,7 +126,8 @@ def opened_chip(
 
     With `settled` a job on the repair bench that was cut off is finished or withdrawn first.
     """
-    board.exchange(at)
+    with contextlib.nullcontext() if settled else contextlib.suppress(SpacegrayError):
+        board.exchange(at)
     with contextlib.ExitStack() as opened:
         found = opened.enter_context(running_chip(at))
         if wants != "nothing":

@@ -6,7 +6,7 @@ it has the entry. If it has, the job is done, by the words of what was signed; i
 The note itself decides nothing: it lies where others may write.
 """
 
-import contextlib
+import errno
 import hashlib
 from typing import Any, Final
 
@@ -15,14 +15,19 @@ import msgspec
 
 from spacegray import spec as specs
 from spacegray.chip.client import ChipClient
+from spacegray.chip.messages import DIGEST_BYTES
 from spacegray.errors import SpacegrayError
-from spacegray.files import make_private, sync_folder, write_atomically
+from spacegray.files import make_private, read_bounded, sync_folder, write_atomically
 from spacegray.paths import WorkstationPaths
 from spacegray.workstation import board, create, jobs
 from spacegray.workstation.jobs import Job
 
 LENGTH_BYTES: Final = 2
 """Each entry in the record's file follows its length, big-endian."""
+RECORD_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""Thousands of entries: no machine is on the bench that often."""
+NOTE_LIMIT_BYTES: Final = 4096
+"""Far more than a note has."""
 _BOARD: Final = Job("logic-board")
 
 
@@ -39,7 +44,11 @@ class BoardExchangedError(Exception):
 
 
 def begin(at: WorkstationPaths, job: Job, number: int) -> None:
-    """Note that the chip is about to sign entry `number`."""
+    """Note that the chip is about to sign entry `number`.
+
+    Raises SpacegrayError, also where what it signs could not be filed.
+    """
+    content(at)
     make_private(at.under_way.parent)
     write_atomically(at.under_way, msgspec.json.encode(UnderWay(job=job.text, number=number)))
 
@@ -47,9 +56,22 @@ def begin(at: WorkstationPaths, job: Job, number: int) -> None:
 def read(at: WorkstationPaths) -> UnderWay | None:
     """The job that is under way; None where none is."""
     try:
-        return msgspec.json.decode(at.under_way.read_bytes(), type=UnderWay)
-    except (OSError, msgspec.DecodeError):
+        note = read_bounded(at.under_way, NOTE_LIMIT_BYTES)
+        return msgspec.json.decode(note, type=UnderWay)
+    except (OSError, ValueError, RecursionError):
         return None
+
+
+def content(at: WorkstationPaths) -> bytes:
+    """The record's file; empty where there is none. Raises SpacegrayError."""
+    try:
+        return read_bounded(at.service_record, RECORD_LIMIT_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SpacegrayError(
+            f"reading {at.service_record}", error.strerror, "put the right one back"
+        ) from None
 
 
 def settle(at: WorkstationPaths, mailbox: ChipClient) -> bool:
@@ -61,7 +83,7 @@ def settle(at: WorkstationPaths, mailbox: ChipClient) -> bool:
     changed = _go_on(at, mailbox)
     found = read(at)
     if found is None:
-        at.under_way.unlink(missing_ok=True)
+        _forget(at)
         return changed
     shown = mailbox.show()
     if shown["put_back"]:
@@ -83,11 +105,20 @@ def settle(at: WorkstationPaths, mailbox: ChipClient) -> bool:
 def _go_on(at: WorkstationPaths, mailbox: ChipClient) -> bool:
     """Have the chip of a new logic board go on with the record; whether it had to."""
     try:
-        head = at.continues.read_bytes()
+        head = read_bounded(at.continues, DIGEST_BYTES)
+        if len(head) != DIGEST_BYTES:
+            raise OSError(errno.EINVAL, "it is no record's head")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise SpacegrayError(
+            f"reading {at.continues}", error.strerror, f"put {at.state_folder} back as it was"
+        ) from None
     shown = mailbox.show()
     if mailbox.service().entries == 0:
+        if shown["put_back"]:
+            # It signs nothing then, and its owner has to get at it all the same.
+            return False
         spec = specs.load(at.spec)
         detail = jobs.detail(
             spec, _BOARD, identity_key=shown["identity_key"], new_chip=shown["ecid"]
@@ -104,16 +135,7 @@ def append(at: WorkstationPaths, entry: bytes) -> None:
     """Have `entry` be the last one in the record's file, durably."""
     make_private(at.service_record.parent)
     framed = len(entry).to_bytes(LENGTH_BYTES) + entry
-    before = b""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            before = at.service_record.read_bytes()
-        except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise SpacegrayError(
-                f"writing {at.service_record}", error.strerror, "see to that file"
-            ) from None
+    before = content(at)
     if not before.endswith(framed):
         write_atomically(at.service_record, before + framed)
 
@@ -144,6 +166,12 @@ def spoken(entry: bytes) -> tuple[Job, dict[str, Any]]:
 
 
 def _forget(at: WorkstationPaths) -> None:
-    if at.under_way.exists():
-        at.under_way.unlink(missing_ok=True)
+    try:
+        at.under_way.unlink()
         sync_folder(at.under_way.parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SpacegrayError(
+            f"removing {at.under_way}", error.strerror, "see to what lies there"
+        ) from None

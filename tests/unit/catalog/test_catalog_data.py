@@ -31,23 +31,26 @@ NOT_KNOWN = [
     ("w-2140b", "power"),
     ("w-2150b", "power"),
     ("w-2170b", "power"),
+    ("w-2170b", "turbo_clock"),
     ("w-2191b", "power"),
     ("vega-56", "single_precision"),
     ("vega-64x", "single_precision"),
     ("vega-64x", "bandwidth"),
     ("vega-64x", "compute_units"),
     ("vega-64x", "stream_processors"),
+    ("vega-64x", "memory"),
     ("mount-vesa", "pattern"),
+    ("mount-vesa", "weight_limit"),
 ]
 RETOLD = [
     ("imac-pro", "price_of_everything_in_2019"),
+    ("imac-pro", "security_chip_kind"),
     ("imac-pro", "security_chip_memory"),
     ("imac-pro", "storage_module_controller"),
     ("imac-pro", "storage_pairing"),
     ("imac-pro", "wireless"),
     ("imac-pro", "bluetooth"),
     ("imac-pro", "teardown_steps"),
-    ("w-2170b", "turbo_clock"),
     ("w-2191b", "turbo_clock"),
 ]
 COUNTED = [

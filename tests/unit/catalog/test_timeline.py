@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from spacegray.catalog import data, terminal
+from spacegray.catalog.figures import marked
 from spacegray.catalog.timeline import entries, lanes
 
 TURNS = [
@@ -45,6 +46,8 @@ def test_a_lane_lasts_from_the_sale_to_the_end():
     # One that was only announced counts from then; one end is known from a mirror alone.
     assert by_id["imac"].since == date(2017, 6, 5)
     assert by_id["mac-pro-2013"].doubt == "end (secondary)"
+    assert by_id["mac-studio"].doubt == "begin (unconfirmed), end (derived)"
+    assert by_id["studio-display"].doubt == "begin (unconfirmed)"
     assert by_id["studio-display"].until is None
     assert [lane.since for lane in lanes()] == sorted(lane.since for lane in lanes())
 
@@ -54,9 +57,10 @@ def test_in_a_terminal_every_event_is_there_and_its_text_fits(width):
     lines = [line.plain for line in terminal.drawn(width)]
     text = "\n".join(lines)
     for each in entries():
-        assert f"{each.when}  {each.title}" in text
+        assert f"{each.when}  {marked(each.title, each.mark)}" in text
     assert ("━" in text) == (width >= 72)
     if width >= 72:
+        assert all(each.doubt in text for each in lanes())
         assert max(map(len, lines)) <= min(width, terminal.WIDTH_LIMIT_CHARACTERS)
 
 

@@ -1,6 +1,9 @@
 """What the command line prints: events in words, decimal sizes, nothing that a guest made up."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from spacegray.cli import output
 
@@ -43,3 +46,12 @@ def test_a_pipe_gets_plain_lines_and_not_too_many(capsys):
     assert lines[0] == "building: 0 %"
     assert lines[-1] == "building: 100 %"
     assert len(lines) == output.PLAIN_STEPS + 1
+
+
+def test_on_a_narrow_terminal_no_cell_of_a_table_is_cut_off(monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(output, "console", Console(file=text, width=30, highlight=False))
+    output.table(("sold", "price"), [("2017-12-14 to 2019-03-18", "$600 (unconfirmed)")] * 2)
+    said = "".join(text.getvalue().split())
+    assert "…" not in said
+    assert sum(said.count(part) for part in ("2019-03-18", "(unconfirmed)")) == 4

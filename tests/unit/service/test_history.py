@@ -117,6 +117,20 @@ def test_another_machines_record_is_none_of_this_one(chip: Signer, spec: Spec):
     assert not any(found.verified)
 
 
+def test_of_a_record_that_is_all_wrong_not_all_is_said(chip: Signer, spec: Spec):
+    found = judged(filed(*[b"\xff" * 300] * 5000), chip, spec)
+    assert len(found.wrong) <= history.WRONG_LIMIT + 1
+    assert "more" in found.wrong[-1]
+
+
+def test_a_chip_that_signed_that_it_goes_and_is_still_there_is_noticed(chip: Signer, spec: Spec):
+    chip.record("logic-board", spec, new_chip="0x0000000000000001")
+    assert any("still" in each for each in judged(filed(*chip.entries), chip, spec).wrong)
+    chip.record("vesa-mount", spec)
+    changed = jobs.changed(spec, jobs.parse("vesa-mount"))
+    assert any("still" in each for each in judged(filed(*chip.entries), chip, changed).wrong)
+
+
 def test_a_machine_changed_behind_the_record_is_noticed(chip: Signer, spec: Spec):
     more = specs.replace(spec, {"memory_gb": 256})
     (wrong,) = judged(filed(*chip.entries), chip, more).wrong

@@ -124,3 +124,25 @@ def test_a_wrong_file_does_not_pass(right, wrong, says):
 
 def test_the_file_itself_passes():
     assert read(FILE.encode()) == load()
+
+
+@pytest.mark.parametrize(
+    ("words", "mark"),
+    [
+        # As the catalogue's own figures about the same, and never surer than those.
+        ("new ones are paired by a restore", "secondary"),
+        ("Pair the modules: restore", "secondary"),
+        ("carry no controller", "secondary"),
+        ("is the controller of the SSD", "confirmed"),
+        ("guide to the memory", "unconfirmed"),
+    ],
+)
+def test_what_is_only_retold_is_marked_so(words, mark):
+    facts = (fact for fact in claims(load()) if isinstance(fact, machine.Fact))
+    assert [fact.mark for fact in facts if words in fact.text] == [mark]
+
+
+def test_how_sure_it_is_that_something_is_soldered():
+    marks = {part.id: part.mark for part in parts() if part.soldered_to}
+    assert (marks["graphics"], marks["wireless"]) == ("confirmed", "secondary")
+    assert marks["security-chip"] == marks["card-reader"] == "derived"

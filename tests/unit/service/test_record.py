@@ -1,6 +1,7 @@
 """Entries are taken in one form only, and true only with their chip's signature."""
 
 import random
+import time
 from pathlib import Path
 
 import cbor2
@@ -15,6 +16,8 @@ from tests.support.service_entries import NOTHING, TIME, Signer, filed
 
 MUTATIONS = 2000
 SEED = 9
+SPLIT_SECONDS = 2.0
+"""Ten times what a slow host takes; copying the rest each time takes minutes."""
 
 
 @pytest.fixture
@@ -26,7 +29,9 @@ def at(tmp_path: Path) -> WorkstationPaths:
 
 def test_an_entry_says_what_was_signed():
     chip = Signer()
-    entry = record.read(chip.record("memory 64", Spec(), by="provider", provider=b"\1" * 32))
+    entry = record.read(
+        chip.record("memory 64", Spec(), by="provider", provider=b"\1" * 32, order=b"\2" * 16)
+    )
     assert (entry.ecid, entry.number, entry.previous) == (chip.ecid, 0, NOTHING)
     assert (entry.time, entry.job, entry.by) == (TIME, "memory 64", "provider")
     assert entry.provider == "01" * 32
@@ -45,11 +50,18 @@ def test_an_entry_says_what_was_signed():
         {"type": "ticket"}, {"version": 2}, {"number": -1}, {"previous": bytes(31)},
         {"by": "somebody"}, {"detail": b"\xff"}, {"detail": cbor2.dumps([1])}, {"more": 1},
         {"ecid": -1}, {"ecid": 2**64}, {"time": 1.5}, {"time": 2**63}, {"order": ""},
+        {"time": 253_402_300_800}, {"order": bytes(15)}, {"provider": bytes(32)},
     ],
 )  # fmt: skip
 def test_what_is_signed_and_still_wrong_is_no_entry(changed):
     with pytest.raises(ValueError, match="no service entry"):
         record.read(Signer().record("memory 64", Spec(), **changed))
+
+
+@pytest.mark.parametrize("job", ["", "x" * 65, "stand\n", "\x1b[2Jall verified", "Memory"])
+def test_what_no_chip_signs_as_a_job_is_no_entry(job: str):
+    with pytest.raises(ValueError, match="no service entry"):
+        record.read(Signer().record(job, Spec()))
 
 
 def test_another_kind_of_statement_is_no_entry():
@@ -77,28 +89,49 @@ def test_rubbish_is_refused_and_nothing_else_happens():
             continue
 
 
+def test_what_people_are_shown_of_a_machine_is_plain():
+    """Nobody vouches for an entry that is not verified, and it is shown all the same."""
+    machine = {"cores": "\x1b[2J", "memory_gb": 64, "graphics": [1], "mount": "stand", "more": 1}
+    said = cbor2.dumps({"before": machine, "after": [machine]})
+    entry = record.read(Signer().record("memory 64", Spec(), detail=said))
+    assert entry.machine("before") == {"memory_gb": 64, "mount": "stand"}
+    assert entry.machine("after") == {}
+
+
+def test_a_file_full_of_rubbish_is_split_at_once():
+    """Four million bytes as entries of one byte each; and no entry is that short."""
+    rubbish = b"\0\1x" * (under_way.RECORD_LIMIT_BYTES // 3)
+    began = time.monotonic()
+    assert record.split(rubbish) == ([], False)
+    least = bytes([1, 0]) + bytes(256)
+    assert len(record.split(least * (len(rubbish) // len(least)))[0]) > 10_000
+    assert time.monotonic() - began < SPLIT_SECONDS
+    shortest = Signer().record("x", Spec(), detail=b"", number=0, time=0)
+    assert len(shortest) > record.ENTRY_LEAST_BYTES
+
+
 def test_a_file_is_its_entries_each_after_its_length(at: WorkstationPaths):
     chip = Signer()
-    assert record.content(at) == b""
+    assert under_way.content(at) == b""
     for text in ("memory 64", "memory 64", "stand"):
         under_way.append(at, chip.record(text, Spec()))
-    assert record.content(at) == filed(*chip.entries)
+    assert under_way.content(at) == filed(*chip.entries)
     under_way.append(at, chip.entries[-1])
-    assert record.split(record.content(at)) == (chip.entries, True)
+    assert record.split(under_way.content(at)) == (chip.entries, True)
 
 
 def test_a_file_without_an_end_is_not_read_to_it(at: WorkstationPaths):
     at.service_record.parent.mkdir()
     with at.service_record.open("wb") as file:
-        file.truncate(record.RECORD_LIMIT_BYTES + 1)
+        file.truncate(under_way.RECORD_LIMIT_BYTES + 1)
     with pytest.raises(SpacegrayError, match="too long"):
-        record.content(at)
+        under_way.content(at)
 
 
 def test_what_is_set_aside_is_kept(at: WorkstationPaths):
     chip = Signer()
     under_way.append(at, chip.record("stand", Spec()))
     under_way.set_aside(at, chip.ecid)
-    assert record.content(at) == b""
+    assert under_way.content(at) == b""
     kept = at.service_record.with_name(f"record-{chip.ecid}")
     assert kept.read_bytes() == filed(*chip.entries)

@@ -76,3 +76,11 @@ def test_where_there_is_no_whole_note_there_is_no_workstation(at: WorkstationPat
 def test_a_slot_of_which_nothing_is_known_has_no_seal(at: WorkstationPaths):
     create.note_slot(at, "b")
     assert (read(at).root_hash, read(at).kernel) == ("", "")
+
+
+def test_whose_chip_it_is_stays_as_it_was_noted_meanwhile(at: WorkstationPaths):
+    """Opening the chip may have brought another one, after whoever opened it looked at the note."""
+    before = read(at)
+    create.note_chip(at, "0x2")
+    create.note_empty(at, before, empty=True, other=False)
+    assert (read(at).ecid, read(at).empty) == ("0x2", True)

@@ -154,8 +154,8 @@ def test_after_recovery_and_an_external_disk_comes_the_usual(line: Line, target:
 
 
 def test_the_usual_may_be_another_system(line: Line):
-    other = create.Installed(ecid="0x1", edition="tiny", disk_bytes=1, other=True)
-    create.note_empty(line.at, other, empty=False)
+    other = create.Installed(ecid="0x1", edition="tiny", disk_bytes=1)
+    create.note_empty(line.at, other, empty=False, other=True)
     line.run(Step(RESET), Step(OFF), target="recovery")
     assert line.targets == ["recovery", "other"]
 

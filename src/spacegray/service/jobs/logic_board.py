@@ -12,14 +12,15 @@ from typing import Final
 from spacegray import spec as specs
 from spacegray.boot.authority import embedded
 from spacegray.chip import launch as chips
+from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.files import make_private
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress
 from spacegray.service.jobs import bench, words
-from spacegray.spec import Spec
+from spacegray.spec import Seal
 from spacegray.system.build import build
-from spacegray.workstation import board, hold, known, life, under_way
+from spacegray.workstation import board, hold, known, life, under_way, ways_back
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.jobs import Job
 from spacegray.workstation.unlock import Owner, Standing
@@ -45,17 +46,16 @@ def perform(
     doing = words.doing(workstation.name, JOB)
     with hold.held(at, doing, bench.PURPOSE):
         # First of all, what may be under way decides which chip is this machine's.
-        with hold.opened_chip(at, doing, owner, wants="chip"):
-            spec = specs.load(at.spec)
+        with hold.opened_chip(at, doing, owner, wants="chip") as chip:
+            spec, shown = specs.load(at.spec), chip.mailbox.show()
+        _must_decide(at, doing, put_back=shown["put_back"])
         system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
         new = board.fresh(at)
         board.discard(new)
         with contextlib.ExitStack() as undone:
-            undone.callback(_discard_unless_decided, new)
-            ecid = _born(paths, new, spec, doing, owner)
-            # The owner's log-in, which is no chip's: a copy of the disk brought back knows it.
-            if at.ssh_key.exists():
-                shutil.copytree(at.ssh_key.parent, new.ssh_key.parent)
+            undone.callback(_discard_if_nobodys, at, new)
+            ecid = _born(paths, new, shown["seal"], doing, owner)
+            _carry_over(at, new, doing)
             with hold.opened_chip(at, doing, owner, wants="chip") as chip:
                 bench.sign(at, chip.mailbox, spec, JOB, owner, order=order, new_chip=ecid)
                 with contextlib.suppress(under_way.BoardExchangedError):
@@ -74,31 +74,56 @@ def perform(
     return ecid
 
 
-def _born(paths: Paths, new: WorkstationPaths, spec: Spec, doing: str, owner: Owner) -> str:
+def _must_decide(at: WorkstationPaths, doing: str, *, put_back: bool) -> None:
+    """Raise SpacegrayError where the chip can sign nothing: a new one may wait for its word."""
+    if put_back:
+        error = ChipRefusalError(
+            doing, "some of the chip's state is older than the rest", "", code="put_back"
+        )
+        raise ways_back.explained(at, error)
+
+
+def _born(paths: Paths, new: WorkstationPaths, seal: Seal, doing: str, owner: Owner) -> str:
     """Have the new board's chip be born, sealed as the old one is; returns its ECID."""
     make_private(new.state_folder)
     make_private(new.logs)
     with contextlib.ExitStack() as given:
         passphrase = None
-        if spec.seal == "passphrase":
+        if seal == "passphrase":
             same = given.enter_context(owner.give(doing, "passphrase", Standing(), None))
             passphrase = same.descriptor
         authority = given.enter_context(embedded(paths.authority)).identity()
         chip = given.enter_context(
-            chips.launch(new, new=True, seal=spec.seal, log=new.logs / "chip.log")
+            chips.launch(new, new=True, seal=seal, log=new.logs / "chip.log")
         )
         mailbox = given.enter_context(chip.client())
         ecid = mailbox.birth(
             authority=authority.ticket_key,
             vendor=authority.vendor,
-            seal=spec.seal,
+            seal=seal,
             passphrase=passphrase,
         )
         known.note(new, mailbox.show())
         return ecid
 
 
-def _discard_unless_decided(new: WorkstationPaths) -> None:
-    """A new chip is nobody's, unless the old one has signed that it comes."""
-    if not new.continues.exists():
+def _carry_over(at: WorkstationPaths, new: WorkstationPaths, doing: str) -> None:
+    """The owner's log-in, which is no chip's: a copy of the disk brought back knows it."""
+    try:
+        if at.ssh_key.exists():
+            shutil.copytree(at.ssh_key.parent, new.ssh_key.parent)
+    except OSError as error:
+        raise SpacegrayError(
+            doing,
+            f"the owner's SSH key could not be copied ({error.strerror or error})",
+            "make room on that disk and try again",
+        ) from None
+
+
+def _discard_if_nobodys(at: WorkstationPaths, new: WorkstationPaths) -> None:
+    """A new chip is nobody's, unless the old one has signed that it comes.
+
+    While the job is under way it may have: whoever opens the old one next finds out.
+    """
+    if not new.continues.exists() and under_way.read(at) is None:
         board.discard(new)

@@ -1,0 +1,42 @@
+"""The entry: whatever standard output is, no verb ends in a traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = (sys.executable, "-P", "-m", "spacegray.cli")
+NARROW = ("catalog", "list", "--kind", "graphics")
+SMALL = ("order", "--date", "2018-01-01", "--yes", "--output", "-")
+
+
+def piped(words: tuple[str, ...], shell: str) -> "subprocess.CompletedProcess[str]":
+    """The command in a line of shell, where it is "$@"."""
+    line = ("bash", "-o", "pipefail", "-c", shell, "bash", *COMMAND, *words)
+    return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("words", [NARROW, SMALL, ("catalog", "export", "--format", "csv")])
+@pytest.mark.parametrize(
+    ("shell", "status", "says"),
+    [
+        ('"$@" | true', 1, ""),
+        ('"$@" > /dev/full', 1, "spacegray: writing: no space left on that disk; "),
+        ('"$@" >&-', 0, ""),
+        ('"$@" <&- > /dev/null', 0, ""),
+        ('PYTHONIOENCODING=ascii "$@" > /dev/null', 0, ""),
+    ],
+)
+def test_what_reads_the_output_does_not_matter(words, shell, status, says):
+    done = piped(words, shell)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(says)
+    assert len(done.stderr.splitlines()) == bool(says)
+
+
+def test_what_the_output_has_no_character_for_is_escaped(tmp_path):
+    at = str(tmp_path / "plän.toml")
+    words = ("order", "--date", "2018-01-01", "--yes", "--output", at)
+    done = piped(words, 'PYTHONIOENCODING=ascii "$@"')
+    assert done.returncode == 0, done.stderr
+    assert r"pl\xe4n.toml is written" in done.stdout
