@@ -89,6 +89,7 @@ def test_the_inside_is_no_business_of_just_anybody(cli: Cli, shop: Path, tmp_pat
     assert "another job" in refused(
         cli, *memory, "--work-order", issued(cli, tmp_path, "memory 128")
     )
+    cli("service", "provider-key", "--provider", "stranger")
     strange = issued(cli, tmp_path, "memory 64", provider="stranger")
     assert "no trusted provider signed it" in refused(cli, *memory, "--work-order", strange)
     assert "not taken: it is none" in refused(cli, *memory, "--work-order", str(shop))

@@ -12,14 +12,9 @@ from spacegray.catalog import data, export, things, timeline
 from spacegray.catalog.data import Machine
 from spacegray.catalog.figures import marked, when
 from spacegray.catalog.things import NOTHING, Thing
-from spacegray.cli import output
+from spacegray.cli import output, writing
 from spacegray.cli.options import format_option
-from spacegray.errors import SpacegrayError, UsageError
-from spacegray.files import write_atomically
-from spacegray.workstation import image
-
-OUTPUT_MODE = 0o644
-"""What is exported is public."""
+from spacegray.errors import UsageError
 
 _OUTPUT = click.option(
     "--output", metavar="FILE", help="Write it there; without --format by what its name ends in."
@@ -178,30 +173,14 @@ def _json(value: object) -> str:
 
 
 def _write(content: str | bytes, path: str | None) -> None:
-    """Write to a file, or to standard output where there is none or it is `-`.
-
-    Raises UsageError where it cannot be written; what is there and no file is left alone.
-    """
-    if isinstance(content, str):
-        content = content.encode()
-    if path in (None, "-"):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    else:
-        image.may_write(Path(path), f"writing {path}", replace=True)
-        try:
-            write_atomically(Path(path), content, mode=OUTPUT_MODE)
-        except SpacegrayError as error:
-            next_step = "give another file, in a folder where this user may write"
-            raise UsageError(error.doing, error.stopped_by, next_step) from None
+    writing.write(content, path, f"writing {path}")
 
 
 def _write_drawn(path: str | None) -> None:
     """The timeline in characters, on the terminal or into a file."""
     from spacegray.catalog import terminal
 
-    if path in (None, "-"):
+    if writing.to_stdout(path):
         for each in terminal.drawn(output.console.width):
             if not _spells(each.plain):
                 each.plain = each.plain.translate(terminal.PLAIN)

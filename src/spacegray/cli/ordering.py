@@ -1,10 +1,7 @@
 """The verb `order`: an iMac Pro as it could be ordered on a day, priced, and saved as a spec."""
 
-import os
 import sys
-import tempfile
 from datetime import date
-from pathlib import Path
 
 import click
 import msgspec
@@ -15,16 +12,12 @@ from spacegray.catalog import sale
 from spacegray.catalog.data import Choice
 from spacegray.catalog.figures import Figure, shown
 from spacegray.catalog.order import WORDS, Quote, Wish
-from spacegray.cli import output
+from spacegray.cli import output, writing
 from spacegray.cli.options import format_option
 from spacegray.errors import UsageError
-from spacegray.workstation import image
 
 DOING = "ordering an iMac Pro"
-STDOUT = "-"
 POINTING = ("mouse", "trackpad", "both")
-SPEC_MODE = 0o644
-"""A spec holds no secret: whoever makes the machine may read it."""
 
 
 def _to_day(_: click.Context, __: click.Parameter, word: str | None) -> date | None:
@@ -72,12 +65,11 @@ def order(
     On a terminal it asks for each option if none is given; what is left away is that of the base
     model of the day.
     """
-    if file == STDOUT and format_ == "json":
+    if file == writing.STDOUT and format_ == "json":
         raise click.UsageError("--output - prints the spec alone: leave --format away")
     when = _day(day, any_date=any_date)
-    if file is not None and file != STDOUT:
-        # Before anything is asked: answers are not to be lost for a name.
-        image.may_write(Path(file), _writing(file), replace=yes)
+    # Before anything is asked: answers are not to be lost for a name.
+    writing.may_write(file, _writing(file), replace=yes)
     asks = sys.stdin is not None and sys.stdin.isatty()
     if all(each is None for each in words.values()) and not yes and asks:
         words = _ask(when, any_date=any_date)
@@ -85,11 +77,11 @@ def order(
     spec = ordering.spec_of(quote)
     if edition is not None:
         spec = specs.replace(spec, {"edition": edition})
-    if file == STDOUT:
+    if file == writing.STDOUT:
         print(specs.dump(spec), end="")
         return
     if file is not None:
-        _write(Path(file), specs.dump(spec))
+        writing.write(specs.dump(spec), file, _writing(file), replace=yes)
     if format_ == "json":
         output.as_json(msgspec.to_builtins(quote))
         return
@@ -173,21 +165,5 @@ def _cost(price: Figure | None) -> str:
     return "included" if price is None else f"+{shown(price)}"
 
 
-def _writing(file: str | Path) -> str:
+def _writing(file: str | None) -> str:
     return f"writing the spec {file}"
-
-
-def _write(file: Path, text: str) -> None:
-    """Write the spec, whole or not at all; raises UsageError."""
-    try:
-        descriptor, unfinished = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
-    except OSError as error:
-        raise image.unwritable(file, _writing(file), error) from None
-    try:
-        with os.fdopen(descriptor, "w") as spec:
-            spec.write(text)
-            os.fchmod(descriptor, SPEC_MODE)
-        Path(unfinished).rename(file)
-    except OSError as error:
-        Path(unfinished).unlink()
-        raise image.unwritable(file, _writing(file), error) from None

@@ -1,15 +1,13 @@
 """`service parts` and `service plan`: what the machine is made of, how to get at a part of it."""
 
 import json
-from pathlib import Path
 
 import click
 import msgspec
 
 from spacegray.catalog.figures import shown
-from spacegray.cli import output
+from spacegray.cli import output, writing
 from spacegray.cli.options import format_option
-from spacegray.errors import UsageError
 from spacegray.service import parts as machine
 
 
@@ -49,18 +47,9 @@ def parts(format_: str) -> None:
 def plan(part: str, format_: str, file: str | None) -> None:
     """How to get at PART of the real machine and back: steps, tools, risks, who may do it."""
     text = _worded(part, format_, styled=file is None and output.console.is_terminal)
-    if file is None or file == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        Path(file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"writing the plan to {file}",
-            error.strerror,
-            "give another file, in a folder where this user may write",
-        ) from None
-    click.echo(f"the plan for {part} is in {file}")
+    writing.write(text, file, f"writing the plan to {file}")
+    if not writing.to_stdout(file):
+        print(f"the plan for {part} is in {file}")
 
 
 def _worded(name: str, format_: str, *, styled: bool) -> str:

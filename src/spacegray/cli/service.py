@@ -11,7 +11,7 @@ import msgspec
 
 from spacegray import host
 from spacegray import spec as specs
-from spacegray.cli import everyday, output
+from spacegray.cli import everyday, output, writing
 from spacegray.cli.asking import Asker, files_of
 from spacegray.cli.interrupts import told_to_end
 from spacegray.cli.options import (
@@ -25,7 +25,6 @@ from spacegray.cli.options import (
 )
 from spacegray.cli.planning import parts, plan
 from spacegray.errors import UsageError
-from spacegray.files import write_atomically
 from spacegray.paths import Paths
 from spacegray.service import history as histories
 from spacegray.service import orders, providers
@@ -38,7 +37,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FINGERPRINT_DIGITS: Final = 16
 """How much of a fingerprint a table shows; JSON has all of it."""
-_STDOUT: Final = "-"
 
 
 @click.group("service")
@@ -251,7 +249,9 @@ def providers_(name: str, format_: str, **files: str | None) -> None:
 
 @group.command("provider-key")
 @click.option("--provider", metavar="P", required=True, help="Which of this host's providers.")
-@click.option("--output", "to", metavar="FILE", default=_STDOUT, help="Else standard output.")
+@click.option(
+    "--output", "to", metavar="FILE", default=writing.STDOUT, help="Else standard output."
+)
 def provider_key(provider: str, to: str) -> None:
     """A provider's public key (PEM), for the owners who trust it; made at its first use."""
     _write(to, orders.provider_key(Paths.current(), provider), "the provider's key")
@@ -267,14 +267,16 @@ def provider_key(provider: str, to: str) -> None:
     required=True,
     help="For how many days from now it is good.",
 )
-@click.option("--output", "to", metavar="FILE", default=_STDOUT, help="Else standard output.")
+@click.option(
+    "--output", "to", metavar="FILE", default=writing.STDOUT, help="Else standard output."
+)
 def issue(provider: str, ecid: str, text: str, days: int, to: str) -> None:
     """Issue a work order: one job, on one machine, once."""
     try:
         job = jobs.parse(text)
     except ValueError as error:
         raise UsageError("issuing a work order", error, "name one of these") from None
-    if to == _STDOUT and sys.stdout.isatty():
+    if to == writing.STDOUT and sys.stdout.isatty():
         raise UsageError(
             "issuing a work order", "it is no text for a terminal", "give --output FILE"
         )
@@ -343,12 +345,9 @@ def _agreed(workstation: Workstation, job: Job, *, ask: bool) -> bool:
 
 
 def _write(to: str, content: bytes, what: str) -> None:
-    if to == _STDOUT:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-        return
-    write_atomically(Path(to).absolute(), content, mode=0o644)
-    print(f"{what} is in {to}")
+    writing.write(content, to, f"writing {what} to {to}")
+    if not writing.to_stdout(to):
+        print(f"{what} is in {to}")
 
 
 def _day(seconds: int) -> str:

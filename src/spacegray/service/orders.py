@@ -55,8 +55,15 @@ def issue(paths: Paths, provider: str, ecid: str, job: Job, days: int) -> bytes:
             f"{ecid!r} is no ECID: 0x and 16 digits",
             "give the one that `chip show` says",
         )
+    keys = paths.provider(provider)
+    if not keys.is_dir():
+        raise UsageError(
+            "issuing a work order",
+            f"this host has no keys of a provider {provider}",
+            f"`service provider-key --provider {provider}` makes them, for owners to trust",
+        )
     now = int(time.time())
-    with embedded(paths.provider(provider)) as signer:
+    with embedded(keys) as signer:
         return signer.sign_order(int(ecid, 16), job.text, now, now + days * _DAY_SECONDS)
 
 

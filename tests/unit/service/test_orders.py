@@ -50,6 +50,14 @@ def test_an_order_is_for_one_chip(tmp_path: Path, ecid: str):
     assert not paths.providers.exists(), "no keys are made for what is refused"
 
 
+def test_an_order_is_by_a_provider_whose_keys_are_here(tmp_path: Path):
+    """A name that was mistyped makes no new provider."""
+    paths = Paths.current({"SPACEGRAY_HOME": str(tmp_path)})
+    with pytest.raises(UsageError, match="no keys of a provider shpo"):
+        orders.issue(paths, "shpo", "0x0123456789abcdef", Job("memory", "64"), 1)
+    assert not paths.providers.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -1,0 +1,51 @@
+"""Where a result goes that is no secret: standard output, or a file, whole or not at all."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from spacegray.workstation import image
+
+STDOUT: Final = "-"
+FILE_MODE: Final = 0o644
+
+
+def to_stdout(to: str | None) -> bool:
+    """Whether what `--output` says is standard output."""
+    return to in (None, STDOUT)
+
+
+def may_write(to: str | None, doing: str, *, replace: bool) -> None:
+    """Raise UsageError where it cannot be written there; asked before a long work, or questions.
+
+    What is there already is kept unless `replace`, and always where it is no file.
+    """
+    if to is not None and not to_stdout(to):
+        image.may_write(Path(to), doing, replace=replace)
+
+
+def write(content: str | bytes, to: str | None, doing: str, *, replace: bool = True) -> None:
+    """Write it to what `--output` says; text as UTF-8. Raises UsageError."""
+    if isinstance(content, str):
+        content = content.encode()
+    if to is None or to == STDOUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    file = Path(to)
+    may_write(to, doing, replace=replace)
+    try:
+        descriptor, unfinished = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
+    except OSError as error:
+        raise image.unwritable(file, doing, error) from None
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(content)
+            os.fchmod(descriptor, FILE_MODE)
+        Path(unfinished).rename(file)
+    except OSError as error:
+        Path(unfinished).unlink()
+        raise image.unwritable(file, doing, error) from None
