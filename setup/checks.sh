@@ -51,12 +51,12 @@ python_tests() {
 # Two halves that take about as long. The browser's tests last: their library keeps an event loop
 # running in the main thread.
 functional_tests() {
-    say "== Python: functional, A to R"
-    python_tests tests/functional/test_[a-r]*.py
+    say "== Python: functional from A to R, browser"
+    python_tests tests/functional/test_[a-r]*.py tests/browser
 }
 other_python_tests() {
-    say "== Python: unit, attacks, functional from S on, browser"
-    python_tests tests/unit tests/attacks tests/functional/test_[s-z]*.py tests/browser
+    say "== Python: unit, attacks, functional from S on"
+    python_tests tests/unit tests/attacks tests/functional/test_[s-z]*.py
 }
 
 still_checks() {
