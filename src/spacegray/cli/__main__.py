@@ -6,6 +6,7 @@ import io
 import os
 import sys
 
+from spacegray.cli.interrupts import keep_interrupts
 from spacegray.errors import SpacegrayError
 
 INTERRUPTED_STATUS = 130
@@ -15,6 +16,7 @@ INTERRUPTED_STATUS = 130
 def main() -> int:
     """Run the command line; returns the exit status."""
     _settle_output()
+    keep_interrupts()
     try:
         status = _dispatch(sys.argv[1:])
         sys.stdout.flush()

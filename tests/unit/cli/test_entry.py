@@ -8,6 +8,7 @@ import pytest
 COMMAND = (sys.executable, "-P", "-m", "spacegray.cli")
 NARROW = ("catalog", "list", "--kind", "graphics")
 SMALL = ("order", "--date", "2018-01-01", "--yes", "--output", "-")
+WAIT_SECONDS = 10
 
 
 def piped(words: tuple[str, ...], shell: str) -> "subprocess.CompletedProcess[str]":
@@ -40,3 +41,37 @@ def test_what_the_output_has_no_character_for_is_escaped(tmp_path):
     done = piped(words, 'PYTHONIOENCODING=ascii "$@"')
     assert done.returncode == 0, done.stderr
     assert r"pl\xe4n.toml is written" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "os.register_at_fork(before=interrupted)\nsubprocess.run(['true'], preexec_fn=int)",
+        "type('Gone', (), {'__del__': interrupted})()",
+    ],
+    ids=["fork", "finalizer"],
+)
+def test_ctrl_c_is_not_lost_where_python_passes_over_errors(place: str):
+    """In a hook at a fork (`logging` has some) and in a finalizer."""
+    script = f"""
+import os, signal, subprocess, sys, time
+from spacegray.cli import __main__ as entry
+
+def interrupted(*_):
+    signal.raise_signal(signal.SIGINT)
+
+def dispatch(words):
+    {place.replace(chr(10), chr(10) + "    ")}
+    time.sleep({WAIT_SECONDS})
+    return 0
+
+entry._dispatch = dispatch
+sys.exit(entry.main())
+"""
+    done = subprocess.run(
+        (sys.executable, "-P", "-c", script),
+        capture_output=True, text=True, timeout=4 * WAIT_SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.startswith("spacegray: interrupted")
+    assert len(done.stderr.splitlines()) == 1
