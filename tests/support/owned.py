@@ -8,6 +8,7 @@ from pathlib import Path
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess, launch
 from spacegray.chip.messages import Seal
+from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
@@ -64,6 +65,12 @@ class Owned:
         except SpacegrayError as error:
             return error
         raise AssertionError(f"it opened, with generation {generation}")
+
+    def refused(self, *codes: str) -> None:
+        """Opening the disk must be refused, with one of `codes`."""
+        refusal = self.refusal()
+        assert isinstance(refusal, ChipRefusalError), refusal
+        assert refusal.code in codes, refusal
 
     def fill(self, generation: int) -> None:
         """Write all of the disk's part that is used."""
