@@ -7,28 +7,25 @@ whole and by the key that it names.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import cbor2
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_pem_public_key,
 )
 
+from spacegray import cose
 from spacegray.chip.messages import decode_map
+from spacegray.cose import Sign1
 from spacegray.errors import SpacegrayError
 from spacegray.sockets import PeerError
 
 STATEMENT_LIMIT_BYTES: Final = 16 * 1024
-DEPTH_LIMIT: Final = 4
 
 ATTESTATION_TYPE: Final = "application/eat+cwt"
 ATTESTATION_PROFILE: Final = "urn:uuid:d3ccd656-a3f3-47b1-bb8e-e64356ad43d2"
@@ -36,11 +33,6 @@ RECEIPT_TYPE: Final = "application/x-spacegray-receipt+cwt"
 RECEIPT_PROFILE: Final = "urn:uuid:5944d792-4254-4fd6-8c26-6f695374aa08"
 VAULT_NAME: Final = "spacegray vault"
 
-_TAG_COSE_SIGN1: Final = 18
-_HEADER_ALGORITHM: Final = 1
-_HEADER_KEY_ID: Final = 4
-_HEADER_TYPE: Final = 16
-_ES256: Final = -7
 _CLAIM_KEY: Final = 8
 _CLAIM_NONCE: Final = 10
 _CLAIM_UEID: Final = 256
@@ -49,7 +41,6 @@ _CLAIM_SOFTWARE_NAME: Final = 270
 _CLAIM_SOFTWARE_VERSION: Final = 271
 _SEMANTIC_VERSION: Final = 16384
 _UEID_RANDOM: Final = b"\x01"
-_COORDINATE_BYTES: Final = 32
 _DOING: Final = "checking the statement"
 
 _NAMES: Final = {_CLAIM_NONCE: "nonce"}
@@ -123,9 +114,9 @@ def verify(
     `key_pem` is the identity key that it has to be signed with, `nonce` what was asked; what is
     not given is not checked. Raises SpacegrayError saying what is wrong with it.
     """
-    envelope = _Envelope.parse(statement)
-    key = envelope.signed_by(key_pem)
-    claims = envelope.claims(ATTESTATION_TYPE, ATTESTATION_PROFILE, key)
+    sign1 = _parse(statement)
+    key = _signer(sign1, key_pem)
+    claims = _claims(sign1, ATTESTATION_TYPE, ATTESTATION_PROFILE, key)
     if nonce is not None and claims.get(_CLAIM_NONCE) != nonce:
         raise _wrong("it answers another nonce", "have the chip attest again: this one may be old")
     software = claims.pop(_CLAIM_SOFTWARE_NAME, None), claims.pop(_CLAIM_SOFTWARE_VERSION, None)
@@ -146,9 +137,9 @@ def verify(
 
 def verify_receipt(statement: bytes, *, key_pem: bytes | None = None) -> Receipt:
     """The receipt in `statement`; otherwise as `verify`."""
-    envelope = _Envelope.parse(statement)
-    key = envelope.signed_by(key_pem)
-    claims = envelope.claims(RECEIPT_TYPE, RECEIPT_PROFILE, key)
+    sign1 = _parse(statement)
+    key = _signer(sign1, key_pem)
+    claims = _claims(sign1, RECEIPT_TYPE, RECEIPT_PROFILE, key)
     return _convert(claims, Receipt, key, key_pem is not None)
 
 
@@ -156,97 +147,71 @@ def verify_any(
     statement: bytes, *, key_pem: bytes | None = None, nonce: bytes | None = None
 ) -> Attestation | Receipt:
     """Whichever of the two `statement` is. With a nonce it has to be an attestation."""
-    kind = _Envelope.parse(statement).header.get(_HEADER_TYPE)
+    kind = _parse(statement).header.get(cose.TYPE)
     if kind == RECEIPT_TYPE and nonce is None:
         return verify_receipt(statement, key_pem=key_pem)
     return verify(statement, key_pem=key_pem, nonce=nonce)
 
 
-@dataclass(frozen=True)
-class _Envelope:
-    """A COSE_Sign1, taken apart; `signed_by` says whether it is true."""
-
-    protected: bytes
-    header: Mapping[Any, Any]
-    payload: bytes
-    content: Mapping[Any, Any]
-    signature: bytes
-
-    @classmethod
-    def parse(cls, statement: bytes) -> "_Envelope":
-        """The parts of `statement`; raises SpacegrayError when it is none."""
-        if len(statement) > STATEMENT_LIMIT_BYTES:
-            raise _strange()
-        match _decode(statement):
-            case cbor2.CBORTag(
-                tag=18, value=[bytes(protected), {**extra}, bytes(payload), bytes(signature)]
-            ) if not extra and len(signature) == 2 * _COORDINATE_BYTES:
-                pass
-            case _:
-                raise _strange()
-        # In one form alone, so that not even how it is packed can be changed unnoticed.
-        sign1 = cbor2.CBORTag(_TAG_COSE_SIGN1, [protected, {}, payload, signature])
-        header, content = _decode(protected), _decode(payload)
-        if (
-            cbor2.dumps(sign1) != statement
-            or not isinstance(header, Mapping)
-            or not isinstance(content, Mapping)
-        ):
-            raise _strange()
-        return cls(protected, header, payload, content, signature)
-
-    def signed_by(self, key_pem: bytes | None) -> ec.EllipticCurvePublicKey:
-        """The key that signed it: that in `key_pem` or, without one, the one it names itself.
-
-        Raises SpacegrayError when another did, or it was changed.
-        """
-        key = self._named_key() if key_pem is None else _load(key_pem)
-        if self.header.get(_HEADER_KEY_ID) != _thumbprint(key):
-            raise _wrong(
-                "another key signed it",
-                "compare with the identity key that `spacegray chip show` prints for that chip",
-            )
-        r, s = self.signature[:_COORDINATE_BYTES], self.signature[_COORDINATE_BYTES:]
-        signature = encode_dss_signature(int.from_bytes(r), int.from_bytes(s))
-        signed = cbor2.dumps(["Signature1", self.protected, b"", self.payload])
-        try:
-            key.verify(signature, signed, ec.ECDSA(SHA256()))
-        except InvalidSignature:
-            raise _wrong("its signature does not fit", "get it again: it was changed") from None
-        return key
-
-    def claims(
-        self, media_type: str, profile: str, key: ec.EllipticCurvePublicKey
-    ) -> dict[Any, Any]:
-        """What a statement of this kind by `key` says, but for its kind and its key."""
-        own = _thumbprint(key)
-        if self.header.get(_HEADER_TYPE) != media_type:
-            raise _wrong(
-                f"it is another kind of statement, not {media_type}",
-                "give an attestation where one is asked for, a receipt where that is",
-            )
-        if self.header != {
-            _HEADER_ALGORITHM: _ES256,
-            _HEADER_KEY_ID: own,
-            _HEADER_TYPE: media_type,
-        }:
-            raise _strange()
-        claims = dict(self.content)
-        said = [claims.pop(name, None) for name in (_CLAIM_PROFILE, _CLAIM_UEID, _CLAIM_KEY)]
-        if said != [profile, _UEID_RANDOM + own, {1: _cose_key(key)}]:
-            raise _strange()
-        return claims
-
-    def _named_key(self) -> ec.EllipticCurvePublicKey:
-        match self.content.get(_CLAIM_KEY):
-            case {1: {-2: bytes(x), -3: bytes(y)}}:
-                try:
-                    return ec.EllipticCurvePublicNumbers(
-                        int.from_bytes(x), int.from_bytes(y), ec.SECP256R1()
-                    ).public_key()
-                except ValueError:
-                    pass
+def _parse(statement: bytes) -> Sign1:
+    """The parts of `statement`; raises SpacegrayError when it is none."""
+    if len(statement) > STATEMENT_LIMIT_BYTES:
         raise _strange()
+    try:
+        return Sign1.parse(statement)
+    except ValueError:
+        raise _strange() from None
+
+
+def _signer(sign1: Sign1, key_pem: bytes | None) -> ec.EllipticCurvePublicKey:
+    """The key that signed it: that in `key_pem` or, without one, the one it names itself.
+
+    Raises SpacegrayError when another did, or it was changed.
+    """
+    key = _named_key(sign1) if key_pem is None else _load(key_pem)
+    if sign1.header.get(cose.KEY_ID) != _thumbprint(key):
+        raise _wrong(
+            "another key signed it",
+            "compare with the identity key that `spacegray chip show` prints for that chip",
+        )
+    if not sign1.signed_by(key):
+        raise _wrong("its signature does not fit", "get it again: it was changed")
+    return key
+
+
+def _claims(
+    sign1: Sign1, media_type: str, profile: str, key: ec.EllipticCurvePublicKey
+) -> dict[Any, Any]:
+    """What a statement of this kind by `key` says, but for its kind and its key."""
+    own = _thumbprint(key)
+    if sign1.header.get(cose.TYPE) != media_type:
+        raise _wrong(
+            f"it is another kind of statement, not {media_type}",
+            "give an attestation where one is asked for, a receipt where that is",
+        )
+    if sign1.header != {
+        cose.ALGORITHM: cose.ES256,
+        cose.KEY_ID: own,
+        cose.TYPE: media_type,
+    }:
+        raise _strange()
+    claims = dict(sign1.content)
+    said = [claims.pop(name, None) for name in (_CLAIM_PROFILE, _CLAIM_UEID, _CLAIM_KEY)]
+    if said != [profile, _UEID_RANDOM + own, {1: _cose_key(key)}]:
+        raise _strange()
+    return claims
+
+
+def _named_key(sign1: Sign1) -> ec.EllipticCurvePublicKey:
+    match sign1.content.get(_CLAIM_KEY):
+        case {1: {-2: bytes(x), -3: bytes(y)}}:
+            try:
+                return ec.EllipticCurvePublicNumbers(
+                    int.from_bytes(x), int.from_bytes(y), ec.SECP256R1()
+                ).public_key()
+            except ValueError:
+                pass
+    raise _strange()
 
 
 def _convert(
@@ -282,21 +247,12 @@ def _load(key_pem: bytes) -> ec.EllipticCurvePublicKey:
 
 def _cose_key(key: ec.EllipticCurvePublicKey) -> dict[int, Any]:
     numbers = key.public_numbers()
-    x, y = (number.to_bytes(_COORDINATE_BYTES) for number in (numbers.x, numbers.y))
+    x, y = (number.to_bytes(cose.COORDINATE_BYTES) for number in (numbers.x, numbers.y))
     return {1: 2, -1: 1, -2: x, -3: y}
 
 
 def _thumbprint(key: ec.EllipticCurvePublicKey) -> bytes:
     return hashlib.sha256(cbor2.dumps(_cose_key(key))).digest()
-
-
-def _decode(data: bytes) -> Any:
-    try:
-        return cbor2.loads(
-            data, max_depth=DEPTH_LIMIT, allow_indefinite=False, allow_duplicate_keys=False
-        )
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError, MemoryError):
-        raise _strange() from None
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,6 @@
 """Where a result goes that is no secret: standard output, or a file, whole or not at all."""
 
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -37,15 +35,10 @@ def write(content: str | bytes, to: str | None, doing: str, *, replace: bool = T
         return
     file = Path(to)
     may_write(to, doing, replace=replace)
-    try:
-        descriptor, unfinished = tempfile.mkstemp(".part", f".{file.name}.", file.parent)
-    except OSError as error:
-        raise image.unwritable(file, doing, error) from None
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            os.fchmod(descriptor, FILE_MODE)
-        Path(unfinished).rename(file)
-    except OSError as error:
-        Path(unfinished).unlink()
-        raise image.unwritable(file, doing, error) from None
+    with image.unfinished_file(file, doing) as unfinished:
+        try:
+            unfinished.write_bytes(content)
+            unfinished.chmod(FILE_MODE)
+            unfinished.rename(file)
+        except OSError as error:
+            raise image.unwritable(file, doing, error) from None

@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-import cbor2
 import msgspec
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
+from spacegray import cose
 from spacegray.chip.messages import Job as JobName
 from spacegray.chip.service_record import ENTRY_LIMIT_BYTES
+from spacegray.cose import Sign1
 from spacegray.workstation.jobs import HARDWARE
 from spacegray.workstation.under_way import LENGTH_BYTES
 
@@ -29,12 +28,7 @@ NOTHING_BEFORE: Final = bytes(32)
 
 _TYPE: Final = "application/x-spacegray-service-entry+cbor"
 _EXTERNAL: Final = b"spacegray service entry 1"
-_HEADER: Final = {1, 4, 16}
-"""Algorithm, key ID, type."""
-_ES256: Final = -7
-_COSE_SIGN1: Final = 18
-_COORDINATE_BYTES: Final = 32
-_DEPTH_LIMIT: Final = 4
+_HEADER: Final = {cose.ALGORITHM, cose.KEY_ID, cose.TYPE}
 _LEAVES: Final = ((0, 0), (32, 16))
 """The sizes of a provider's fingerprint and an order's number: there are both, or neither."""
 
@@ -80,23 +74,11 @@ class Entry:
     detail: Mapping[str, Any]
     head: bytes
     """The record's head with this entry as the newest."""
-    protected: bytes
-    payload: bytes
-    signature: bytes
+    sign1: Sign1
 
     def signed_by(self, key: ec.EllipticCurvePublicKey) -> bool:
         """Whether it was signed with this key."""
-        r, s = self.signature[:_COORDINATE_BYTES], self.signature[_COORDINATE_BYTES:]
-        signed = cbor2.dumps(["Signature1", self.protected, _EXTERNAL, self.payload])
-        try:
-            key.verify(
-                encode_dss_signature(int.from_bytes(r), int.from_bytes(s)),
-                signed,
-                ec.ECDSA(SHA256()),
-            )
-        except InvalidSignature:
-            return False
-        return True
+        return self.sign1.signed_by(key, _EXTERNAL)
 
     def machine(self, when: Literal["before", "after"]) -> dict[str, Any]:
         """The hardware before or after the job, as far as the entry says it in plain values."""
@@ -128,19 +110,15 @@ def split(found: bytes) -> tuple[list[bytes], bool]:
 
 def read(signed: bytes) -> Entry:
     """The entry in these bytes; raises ValueError where they are none."""
-    protected, payload, signature = _envelope(signed)
-    header, said = _decoded(protected), _decoded(payload)
-    if (
-        not isinstance(header, Mapping)
-        or set(header) != _HEADER
-        or (header[1], header[16]) != (_ES256, _TYPE)
-    ):
-        raise ValueError("it is no service entry")
     try:
-        fields = msgspec.convert(said, _Said, builtin_types=(bytes,))
-        detail = _decoded(fields.detail) if fields.detail else {}
-    except (msgspec.ValidationError, TypeError):
+        sign1 = Sign1.parse(signed)
+        fields = msgspec.convert(sign1.content, _Said, builtin_types=(bytes,))
+        detail = cose.decode(fields.detail) if fields.detail else {}
+    except (ValueError, TypeError):
         raise ValueError("it is no service entry") from None
+    header = sign1.header
+    if set(header) != _HEADER or (header[cose.ALGORITHM], header[cose.TYPE]) != (cose.ES256, _TYPE):
+        raise ValueError("it is no service entry")
     plain = isinstance(detail, Mapping) and 0 <= fields.ecid < 2**64
     if not plain or (len(fields.provider), len(fields.order)) not in _LEAVES:
         raise ValueError("it is no service entry")
@@ -155,9 +133,7 @@ def read(signed: bytes) -> Entry:
         order=fields.order.hex(),
         detail=detail,
         head=hashlib.sha256(signed).digest(),
-        protected=protected,
-        payload=payload,
-        signature=signature,
+        sign1=sign1,
     )
 
 
@@ -181,24 +157,3 @@ def _identity(der: bytes) -> ec.EllipticCurvePublicKey | None:
 def _is_plain(value: object) -> bool:
     """Whether it can be shown: nobody may have vouched for what stands there."""
     return isinstance(value, int) or (isinstance(value, str) and value.isprintable())
-
-
-def _envelope(signed: bytes) -> tuple[bytes, bytes, bytes]:
-    """Protected header, payload and signature of a COSE_Sign1, in its one form."""
-    match _decoded(signed):
-        case cbor2.CBORTag(
-            tag=18, value=[bytes(protected), {**extra}, bytes(payload), bytes(signature)]
-        ) if not extra and len(signature) == 2 * _COORDINATE_BYTES:
-            parts = [protected, {}, payload, signature]
-            if cbor2.dumps(cbor2.CBORTag(_COSE_SIGN1, parts)) == signed:
-                return protected, payload, signature
-    raise ValueError("it is no service entry")
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return cbor2.loads(
-            data, max_depth=_DEPTH_LIMIT, allow_indefinite=False, allow_duplicate_keys=False
-        )
-    except (cbor2.CBORError, ValueError, TypeError, RecursionError, MemoryError):
-        raise ValueError("it is no service entry") from None

@@ -75,7 +75,7 @@ def export(
     doing = f"exporting the disk of {workstation.name} to {file}"
     file = file.absolute()
     may_write(file, doing, replace=replace)
-    with _unfinished(file, doing) as unfinished:
+    with unfinished_file(file, doing) as unfinished:
         with (
             hold.chip(
                 workstation.at, doing, f"being exported to {file}", owner, wants="served"
@@ -213,6 +213,7 @@ def may_write(file: Path, doing: str, *, replace: bool) -> None:
 
 
 def unwritable(file: Path, doing: str, error: OSError) -> UsageError:
+    """What to raise where `error` says that `file` cannot be written."""
     if not isinstance(error, PermissionError):
         return UsageError(doing, error.strerror, "choose another path")
     return UsageError(
@@ -223,7 +224,7 @@ def unwritable(file: Path, doing: str, error: OSError) -> UsageError:
 
 
 @contextlib.contextmanager
-def _unfinished(file: Path, doing: str) -> Iterator[Path]:
+def unfinished_file(file: Path, doing: str) -> Iterator[Path]:
     """An empty file beside `file`, for its owner alone; removed at the end if still there."""
     try:
         descriptor, name = tempfile.mkstemp(".part", f".{file.name}.", file.parent)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from spacegray.chip.modules import NAMES
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import believed, born, copy, workstation
+from tests.support.chip import believed, born, workstation
 from tests.support.vaultd import secret
 
 SIZE_BYTES = 64 * 1024**2
@@ -35,19 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with secret(PASSWORD) as new:
             client.set_password(new)
     return made
-
-
-@pytest.fixture
-def at(home: Path, tmp_path: Path) -> WorkstationPaths:
-    """A copy of that workstation, for one test to do with as it likes."""
-    return copy(home, tmp_path / "copy")
-
-
-@pytest.fixture
-def client(at: WorkstationPaths) -> Iterator[ChipClient]:
-    """The mailbox of that chip after a power-on."""
-    with launch(at) as chip, chip.client() as connected:
-        yield connected
 
 
 def refused(action: Callable[..., Any], *texts: bytes, **how: Any) -> ChipRefusalError:

@@ -33,7 +33,6 @@ from tests.support.chip import (
     RECOVERY_KERNEL,
     SYSTEM,
     born,
-    copy,
     fill,
     image_file,
     let_in,
@@ -58,12 +57,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with secret(PASSWORD) as new:
             client.set_password(new)
     return made
-
-
-@pytest.fixture
-def at(home: Path, tmp_path: Path) -> WorkstationPaths:
-    """A copy of that workstation, for one test to do with as it likes."""
-    return copy(home, tmp_path / "copy")
 
 
 @pytest.fixture

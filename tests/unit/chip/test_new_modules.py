@@ -2,20 +2,19 @@
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spacegray.chip.client import ChipClient
-from spacegray.chip.launch import launch
 from spacegray.chip.modules import NAMES, NEW_BYTES, NEW_MAGIC, fresh_module
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
-from tests.support.chip import believed, born, copy, fill, let_in, workstation
+from tests.support.chip import believed, born, fill, let_in, workstation
 from tests.support.recovery_port import in_recovery
 
 SIZE_BYTES = 64 * 1024**2
@@ -40,19 +39,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.close_disk()
         let_in(client, "b", tries=2)
     return made
-
-
-@pytest.fixture
-def at(home: Path, tmp_path: Path) -> WorkstationPaths:
-    """A copy of that workstation, for one test to do with as it likes."""
-    return copy(home, tmp_path / "copy")
-
-
-@pytest.fixture
-def client(at: WorkstationPaths) -> Iterator[ChipClient]:
-    """The mailbox of that chip."""
-    with launch(at) as chip, chip.client() as connected:
-        yield connected
 
 
 def replace(at: WorkstationPaths, numbers: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ from spacegray.chip.recovery_port import LINE_LIMIT_BYTES, LINES_BURST
 from spacegray.nbd import NbdClient
 from spacegray.paths import WorkstationPaths
 from tests.support.authority import EPOCH, PRODUCT
-from tests.support.chip import born, copy, workstation
+from tests.support.chip import born, workstation
 from tests.support.recovery_port import Port, in_recovery
 from tests.support.vaultd import secret
 
@@ -45,12 +45,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with secret(PASSWORD) as new:
             client.set_password(new)
     return made
-
-
-@pytest.fixture
-def at(home: Path, tmp_path: Path) -> WorkstationPaths:
-    """A copy of that workstation, for one test to do with as it likes."""
-    return copy(home, tmp_path / "copy")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from spacegray.errors import SpacegrayError
 from spacegray.paths import WorkstationPaths
 from spacegray.sockets import PeerError
 from tests.support.authority import TestAuthority, another_authority, the_authority
-from tests.support.chip import believed, born, copy, workstation
+from tests.support.chip import believed, born, workstation
 from tests.support.vaultd import secret
 from tests.support.work_orders import DAY_SECONDS, work_order
 
@@ -43,19 +43,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with born(workstation(made)) as chip, chip.client() as client:
         client.create_disk(SIZE_BYTES)
     return made
-
-
-@pytest.fixture
-def at(home: Path, tmp_path: Path) -> WorkstationPaths:
-    """A copy of that workstation, for one test to do with as it likes."""
-    return copy(home, tmp_path / "copy")
-
-
-@pytest.fixture
-def client(at: WorkstationPaths) -> Iterator[ChipClient]:
-    """The mailbox of that chip."""
-    with launch(at) as chip, chip.client() as connected:
-        yield connected
 
 
 def refused(action: Callable[[], Any]) -> ChipRefusalError:

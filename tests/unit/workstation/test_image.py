@@ -68,16 +68,16 @@ def test_what_is_there_is_kept_unless_it_may_be_replaced(tmp_path: Path):
 
 def test_an_unfinished_image_is_private_and_goes(tmp_path: Path):
     path = tmp_path / "image"
-    with image._unfinished(path, "exporting") as unfinished:
+    with image.unfinished_file(path, "exporting") as unfinished:
         assert unfinished.parent == tmp_path
         assert unfinished.stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.iterdir())
-    with image._unfinished(path, "exporting") as unfinished:
+    with image.unfinished_file(path, "exporting") as unfinished:
         unfinished.write_bytes(b"whole")
         image._finish(unfinished, path, "exporting", replace=False)
     assert [each.name for each in tmp_path.iterdir()] == ["image"]
     with (
-        image._unfinished(path, "exporting") as unfinished,
+        image.unfinished_file(path, "exporting") as unfinished,
         pytest.raises(UsageError, match="that file exists"),
     ):
         image._finish(unfinished, path, "exporting", replace=False)
