@@ -27,3 +27,10 @@ class UsageError(SpacegrayError):
     """The command line or a file the user wrote is wrong."""
 
     exit_status = 2
+
+
+class StoppedError(SpacegrayError):
+    """Ctrl-C, where the same command does not go on from there but another one does."""
+
+    exit_status = 130
+    """What shells report for a command that Ctrl-C ended (128 + SIGINT)."""

@@ -19,7 +19,7 @@ from spacegray import spec as specs
 from spacegray.boot.authority import embedded
 from spacegray.chip.client import ChipClient
 from spacegray.chip.refusal import ChipRefusalError
-from spacegray.errors import SpacegrayError, UsageError
+from spacegray.errors import SpacegrayError, StoppedError, UsageError
 from spacegray.progress import Silent
 from spacegray.service import providers
 from spacegray.service.jobs import logic_board
@@ -351,7 +351,7 @@ def test_an_interruption_while_the_chip_signs_does_not_lose_the_new_chip(
     monkeypatch.setattr(logic_board, "build", lambda *_, **__: None)
     with monkeypatch.context() as at_the_keyboard:
         at_the_keyboard.setattr(ChipClient, "record_service", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedError, match="`restore pro` puts a system"):
             new_board(it)
     assert it.entries() == 1
     assert it.ecid != old

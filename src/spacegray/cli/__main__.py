@@ -7,10 +7,7 @@ import os
 import sys
 
 from spacegray.cli.interrupts import keep_interrupts
-from spacegray.errors import SpacegrayError
-
-INTERRUPTED_STATUS = 130
-"""What shells report for a command that Ctrl-C ended (128 + SIGINT)."""
+from spacegray.errors import SpacegrayError, StoppedError
 
 
 def main() -> int:
@@ -26,7 +23,7 @@ def main() -> int:
         return error.exit_status
     except KeyboardInterrupt:
         _say("spacegray: interrupted; nothing is lost, the same command goes on from here")
-        return INTERRUPTED_STATUS
+        return StoppedError.exit_status
     except BrokenPipeError:
         # Whoever read our output has left (head, less); nothing more is to be said.
         _drop_output()

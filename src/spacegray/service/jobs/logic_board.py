@@ -7,13 +7,14 @@ one is in place its disk counts as empty: should this be cut off then, `restore`
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from typing import Final
 
 from spacegray import spec as specs
 from spacegray.boot.authority import embedded
 from spacegray.chip import launch as chips
 from spacegray.chip.refusal import ChipRefusalError
-from spacegray.errors import SpacegrayError
+from spacegray.errors import SpacegrayError, StoppedError
 from spacegray.files import make_private
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress
@@ -56,11 +57,13 @@ def perform(
             undone.callback(_discard_if_nobodys, at, new)
             ecid = _born(paths, new, shown["seal"], doing, owner)
             _carry_over(at, new, doing)
+            undone.enter_context(_told_what_is_left(at, doing))
             with hold.opened_chip(at, doing, owner, wants="chip") as chip:
                 bench.sign(at, chip.mailbox, spec, JOB, owner, order=order, new_chip=ecid)
                 with contextlib.suppress(under_way.BoardExchangedError):
                     under_way.settle(at, chip.mailbox)
         with (
+            _told_what_is_left(at, doing),
             hold.opened_chip(at, doing, owner, wants="chip") as chip,
             embedded(paths.authority) as authority,
         ):
@@ -72,6 +75,20 @@ def perform(
             progress.note(f"a new logic board with a new chip, ECID {ecid}; the disk is empty")
             life.lay_anew(at, spec, system, chip.mailbox, authority, ecid, password_hash, progress)
     return ecid
+
+
+@contextlib.contextmanager
+def _told_what_is_left(at: WorkstationPaths, doing: str) -> Iterator[None]:
+    """Ctrl-C from the old chip's signature on: this job would be another one, another board's."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(
+            doing,
+            "interrupted",
+            f"`service history {at.name}` says which chip is in place; where it is the new one, "
+            f"`restore {at.name}` puts a system onto its empty disk",
+        ) from None
 
 
 def _must_decide(at: WorkstationPaths, doing: str, *, put_back: bool) -> None:
