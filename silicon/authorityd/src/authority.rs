@@ -119,14 +119,16 @@ fn now() -> u64 {
 mod tests {
     use std::fs::File;
     use std::path::Path;
-    use std::time::Duration;
 
     use ticket::{Components, Product};
 
     use super::*;
+    use crate::folder::LOCK_PATIENCE;
 
+    /// A lock that was given up is held a moment longer where another test's thread has forked
+    /// and not yet started its program.
     fn folder(place: &Path) -> Folder {
-        Folder::take(File::open(place).unwrap(), Duration::ZERO).unwrap()
+        Folder::take(File::open(place).unwrap(), LOCK_PATIENCE).unwrap()
     }
 
     fn open(place: &Path) -> Result<Authority, Error> {
