@@ -31,7 +31,7 @@ do_set_up() {
             get_browser
         fi
         # The service user cannot write beside the sources: compile them now, not at each start.
-        "$build/venv/bin/python" -m compileall -q "$here/src" >/dev/null || true
+        "$build/venv/bin/python" -P -m compileall -q "$here/src" >/dev/null || true
         for stamp in run "$kind"; do
             echo "$here" >"$build/stamp-$stamp"
             touch -r "$build/lock" "$build/stamp-$stamp"
@@ -286,12 +286,12 @@ build_python() {
         say "Making the Python environment in .build/venv"
         rm -rf "$venv"
         mkdir "$venv" && : >"$venv/.incomplete"
-        logged venv "$python" -m venv "$venv" || failed venv "making the Python environment"
+        logged venv "$python" -P -m venv "$venv" || failed venv "making the Python environment"
     fi
     if ! done_with "$venv/.done-$kind" "$inputs"; then
         say "Installing Python packages: see pyproject.toml [$extras]"
         : >"$venv/.incomplete"
-        logged pip "$venv/bin/python" -m pip --disable-pip-version-check --no-input --quiet \
+        logged pip "$venv/bin/python" -P -m pip --disable-pip-version-check --no-input --quiet \
             install --editable "${here}[$extras]" || failed pip "installing Python packages"
         for stamp in run "$kind"; do
             echo "$inputs" >"$venv/.done-$stamp"
@@ -384,7 +384,7 @@ get_browser() {
     ! present "${packages_test[0]%=*}" || return 0
     say "Getting Playwright's Chromium into .build/browsers"
     logged browser env PLAYWRIGHT_BROWSERS_PATH="$browsers" \
-        "$build/venv/bin/python" -m playwright install --no-shell chromium ||
+        "$build/venv/bin/python" -P -m playwright install --no-shell chromium ||
         failed browser "getting Chromium"
     program=$(find "$browsers" -name chrome -type f -print -quit)
     mkdir -p "$browsers/bin"

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def minimal_environment() -> dict[str, str]:
     """The variables that children need, and no others of the user's."""
     return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+
+
+def python(module: str) -> list[str]:
+    """The command that runs a module of ours as a program.
+
+    Nothing is imported from the folder in which the user happens to be: anybody may have written
+    a module there that is named as one of ours or of Python's.
+    """
+    return [sys.executable, "-P", "-m", module]
 
 
 def child_setup(reach: Reach | None = None) -> Callable[[], None]:

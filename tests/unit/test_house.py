@@ -79,6 +79,11 @@ def test_each_program_of_the_silicon_is_spoken_to_by_one_part(program, part):
     assert not others, f"only {part} speaks to {program}"
 
 
+def test_programs_of_ours_are_started_in_one_way():
+    """`process.python` keeps Python from importing what lies in the current folder."""
+    assert [path.name for path in FILES if "sys.executable" in path.read_text()] == ["process.py"]
+
+
 def test_every_document_that_is_named_exists():
     for path in (*FILES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         for name in re.findall(r"\bdocs/[\w-]+\.(?:md|png)", path.read_text()):

@@ -1,24 +1,21 @@
-"""The chip's process: `python -m spacegray.chip`, started by `spacegray.chip.launch`.
+"""The chip's process: `python -m spacegray.chip OPTIONS`, started by `spacegray.chip.launch`.
 
 Prints `ready` once the mailbox listens. Ends on SIGTERM, with its parent, or with status 1
 and one last line `chip: link LINK failed (CODE): …` on standard error when it cannot go on; the
 code is there where the vault had a word for it.
 """
 
-import argparse
 import contextlib
 import socket
 import sys
 from pathlib import Path
-from typing import get_args
 
 from spacegray import files
 from spacegray.chip import manifest
 from spacegray.chip.core import Place
 from spacegray.chip.firmware import Firmware
-from spacegray.chip.launch import FAILURE_PREFIX, LOCK_NAME, READY
+from spacegray.chip.launching import FAILURE_PREFIX, LOCK_NAME, READY, Options, options
 from spacegray.chip.mailbox import Loop
-from spacegray.chip.messages import Seal
 from spacegray.chip.tpm import Tpm
 from spacegray.confinement import Reach, confine
 from spacegray.errors import SpacegrayError
@@ -27,19 +24,19 @@ from spacegray.sockets import bind_unix
 _SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/proc", "/dev")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Run one chip; returns its exit status."""
-    options = _parse(arguments)
+    given = options(arguments)
     place = Place(
-        name=options.name,
-        state_folder=options.state,
-        folder=options.folder,
-        run=options.run,
-        vault_program=options.vaultd,
-        ssd_program=options.ssdd,
+        name=given.name,
+        state_folder=Path(given.state),
+        folder=Path(given.folder),
+        run=Path(given.run),
+        vault_program=Path(given.vaultd),
+        ssd_program=Path(given.ssdd),
     )
     try:
-        _run(place, new=options.new, tpm=_tpm(options))
+        _run(place, new=given.new, tpm=_tpm(given))
     except SpacegrayError as error:
         return _fail(error)
     except OSError as error:
@@ -61,12 +58,12 @@ def _fail(error: SpacegrayError) -> int:
     return error.exit_status
 
 
-def _tpm(options: argparse.Namespace) -> Tpm | None:
+def _tpm(given: Options) -> Tpm | None:
     """The host's TPM, if this chip's seal is in it; opened now, out of reach later."""
-    seal: Seal | None = options.seal
+    seal = given.seal
     with contextlib.suppress(SpacegrayError):
-        seal = manifest.read(options.state).seal
-    return Tpm.connect(options.tpm, options.host_state) if seal == "tpm2" else None
+        seal = manifest.read(Path(given.state)).seal
+    return Tpm.connect(Path(given.tpm), Path(given.host_state)) if seal == "tpm2" else None
 
 
 def _run(place: Place, *, new: bool, tpm: Tpm | None) -> None:
@@ -129,19 +126,5 @@ def _confine(place: Place, *, host_state: Path | None) -> None:
         ) from None
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m spacegray.chip", description=__doc__)
-    parser.add_argument("--name", required=True)
-    for option in ("--state", "--folder", "--run"):
-        parser.add_argument(option, required=True, type=Path)
-    for program in ("--vaultd", "--ssdd"):
-        parser.add_argument(program, required=True, type=Path)
-    for option in ("--tpm", "--host-state"):
-        parser.add_argument(option, required=True, type=Path)
-    parser.add_argument("--new", action="store_true", help="open nothing")
-    parser.add_argument("--seal", choices=get_args(Seal), help="what is to seal a new chip")
-    return parser.parse_args(arguments)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,6 @@ import os
 import re
 import select
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,12 @@ from spacegray import files, process, programs
 from spacegray.chip import tpm as tpms
 from spacegray.chip.client import ChipClient
 from spacegray.chip.controller import PROGRAM_NAME
+from spacegray.chip.launching import FAILURE_PREFIX, READY, Options
 from spacegray.chip.messages import Seal
 from spacegray.chip.refusal import ChipRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.paths import WorkstationPaths
 
-READY: Final = "ready"
-LOCK_NAME: Final = "chip.lock"
-FAILURE_PREFIX: Final = "chip: link "
-"""How the last line begins that a failed chip says on standard error."""
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 45.0
 """More than the chip gives its disk to close."""
@@ -136,21 +132,19 @@ def launch(
     lives as long as the chip is to: the kernel ends the chip together with that thread. Raises
     SpacegrayError with the chip's own words, as ChipRefusalError where there is a code.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "spacegray.chip",
-        f"--name={paths.name}",
-        f"--state={files.make_private(paths.state_folder)}",
-        f"--folder={paths.folder}",
-        f"--run={files.make_private(paths.run)}",
-        f"--vaultd={vaultd or find_vaultd()}",
-        f"--ssdd={ssdd or find_ssdd()}",
-        f"--tpm={tpm or tpms.place()}",
-        f"--host-state={paths.host_state}",
-    ]
-    if new:
-        command += ["--new", f"--seal={seal}"]
+    options = Options(
+        name=paths.name,
+        state=str(files.make_private(paths.state_folder)),
+        folder=str(paths.folder),
+        run=str(files.make_private(paths.run)),
+        vaultd=str(vaultd or find_vaultd()),
+        ssdd=str(ssdd or find_ssdd()),
+        tpm=str(tpm or tpms.place()),
+        host_state=str(paths.host_state),
+        new=new,
+        seal=seal if new else None,
+    )
+    command = [*process.python("spacegray.chip"), *options.words()]
     diagnostics = _open_log(log)
     try:
         said_before = os.fstat(diagnostics).st_size

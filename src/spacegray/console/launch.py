@@ -5,14 +5,13 @@ session, no terminal, no pipe of the caller's. Two who start it at once get the 
 """
 
 import subprocess
-import sys
 
 from spacegray.console.knock import knock
 from spacegray.console.limits import FIRST_PORT, START_SECONDS
 from spacegray.errors import SpacegrayError
 from spacegray.files import locked, make_private
 from spacegray.paths import Paths
-from spacegray.process import minimal_environment
+from spacegray.process import minimal_environment, python
 from spacegray.progress import Progress, Silent
 
 DOING = "opening the console"
@@ -48,7 +47,7 @@ def stop(paths: Paths) -> bool:
 
 def _start(progress: Progress) -> None:
     """Start it and return once it listens."""
-    command = [sys.executable, "-m", "spacegray.console", "--idle-exit", "--detach"]
+    command = [*python("spacegray.console"), "--idle-exit", "--detach"]
     try:
         started = subprocess.run(
             command,

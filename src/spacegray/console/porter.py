@@ -29,7 +29,7 @@ from spacegray.console.limits import ERRAND_OUTPUT_LIMIT_CHARACTERS, PORTER_REQU
 from spacegray.console.machines import VERBS
 from spacegray.errors import SpacegrayError
 from spacegray.paths import Paths
-from spacegray.process import minimal_environment
+from spacegray.process import minimal_environment, python
 from spacegray.service import history
 from spacegray.sockets import PeerError, close_all, receive_message, send_message
 from spacegray.workstation import facts
@@ -48,9 +48,8 @@ class Porter:
         """Start the porter. Raises OSError when it cannot be started."""
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "spacegray.console.porter"]
             self._process = subprocess.Popen(
-                [*command, f"{_OPTION}={theirs.fileno()}"],
+                [*python("spacegray.console.porter"), f"{_OPTION}={theirs.fileno()}"],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -163,7 +162,7 @@ def _in_memory(content: bytes) -> int:
 def _errand(verb: str, name: str) -> None:
     """By a process of its own, which lives on without the porter."""
     done = subprocess.run(
-        [sys.executable, "-m", "spacegray.console.errand", verb, name],
+        [*python("spacegray.console.errand"), verb, name],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=minimal_environment(),

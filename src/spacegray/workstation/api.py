@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -282,7 +281,7 @@ class Workstation:
     def _launch(
         self, accelerator: str | None, target: Target, external: Path | None
     ) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "spacegray.workstation.supervisor", self.name]
+        command = [*process.python("spacegray.workstation.supervisor"), self.name]
         command += ["--target", target]
         if accelerator:
             command += ["--accel", accelerator]
