@@ -74,6 +74,7 @@ def spawn(
     *,
     descriptors: Sequence[int] = (),
     reach: Reach | None = None,
+    confines_itself: bool = False,
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
     stdout: int | None = None,
@@ -82,7 +83,9 @@ def spawn(
 ) -> "subprocess.Popen[bytes]":
     """Start a child that keeps exactly `descriptors` beside its standard streams.
 
-    Raises OSError when the program cannot be started.
+    One that `confines_itself` ends with its parent and dumps no core by its own doing; it starts
+    sooner, as nothing of this process is copied for the sake of what is done before exec. Raises
+    OSError when the program cannot be started.
     """
     return subprocess.Popen(
         [str(word) for word in command],
@@ -92,7 +95,7 @@ def spawn(
         cwd=folder,
         pass_fds=tuple(descriptors),
         env=dict(environment) if environment is not None else minimal_environment(),
-        preexec_fn=child_setup(reach),
+        preexec_fn=None if confines_itself else child_setup(reach),
         start_new_session=True,
     )
 

@@ -13,8 +13,15 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
-import pyseccomp
-from pyseccomp import ALLOW, ERRNO, MASKED_EQ, NE, Arg, SyscallFilter
+from spacegray.libseccomp import (
+    ALLOW,
+    CTL_OPTIMIZE,
+    MASKED_EQ,
+    NE,
+    Filter,
+    compare,
+    errno_action,
+)
 
 _OTHER_PROCESSES: Final = (
     "kcmp",
@@ -82,50 +89,54 @@ def restrict(*, families: tuple[int, ...], processes: bool, modes: bool) -> None
     the `modes` of files. Holds for the calling thread and all that it starts. Raises OSError when
     the kernel refuses.
     """
-    made = SyscallFilter(ALLOW)
-    refused, unknown = ERRNO(errno.EPERM), ERRNO(errno.ENOSYS)
+    with Filter(ALLOW) as made:
+        _fill(made, families, processes=processes, modes=modes)
+        made.set(CTL_OPTIMIZE, _OPTIMIZE_AS_TREE)
+        made.load()
+
+
+def _fill(made: Filter, families: tuple[int, ...], *, processes: bool, modes: bool) -> None:
+    refused, unknown = errno_action(errno.EPERM), errno_action(errno.ENOSYS)
     for name in (*_OTHER_PROCESSES, *_SHARED, *_KERNEL):
-        made.add_rule(refused, name)
+        made.add(refused, name)
     for number in _UNKNOWN:
-        made.add_rule(unknown, number)
+        made.add(unknown, number)
     _keep_limits(made, refused)
     _keep_sockets(made, refused, families)
     # What it starts lies behind a pointer; without it the C library takes `clone`.
-    made.add_rule(unknown, "clone3")
+    made.add(unknown, "clone3")
     _any_of(made, refused, "clone", 0, ((bit, bit) for bit in _NEW_NAMESPACES))
     if not processes:
         for name in (*_PROCESSES, *_SIGNALS):
-            made.add_rule(refused, name)
+            made.add(refused, name)
         # It keeps its number when it becomes another program.
         for name in ("kill", "tgkill"):
-            made.add_rule(refused, name, Arg(0, NE, os.getpid()))
-        made.add_rule(refused, "clone", Arg(0, MASKED_EQ, _CLONE_THREAD, 0))
+            made.add(refused, name, compare(0, NE, os.getpid()))
+        made.add(refused, "clone", compare(0, MASKED_EQ, _CLONE_THREAD, 0))
     if not modes:
         for call in (*_FILES, _FCHMODAT2):
-            made.add_rule(refused, call)
-    made.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _OPTIMIZE_AS_TREE)
-    made.load()
+            made.add(refused, call)
 
 
-def _keep_limits(made: SyscallFilter, refused: int) -> None:
+def _keep_limits(made: Filter, refused: int) -> None:
     """Limits are its own; a descriptor's signals would go to any process of the user's."""
-    made.add_rule(refused, "prlimit64", Arg(0, NE, 0))
+    made.add(refused, "prlimit64", compare(0, NE, 0))
     _any_of(made, refused, "fcntl", 1, ((_INT_BITS, command) for command in _SIGNAL_OWNERS))
     _any_of(made, refused, "ioctl", 1, ((_INT_BITS, command) for command in _IOCTL_OWNERS))
 
 
-def _keep_sockets(made: SyscallFilter, refused: int, families: tuple[int, ...]) -> None:
+def _keep_sockets(made: Filter, refused: int, families: tuple[int, ...]) -> None:
     others = (family for family in range(_FAMILIES_LIMIT) if family not in families)
     _any_of(made, refused, "socket", 0, ((_INT_BITS, family) for family in others))
     # These pairs are connected for good; one of datagrams could send to any address.
-    made.add_rule(refused, "socketpair", Arg(0, NE, socket.AF_UNIX))
+    made.add(refused, "socketpair", compare(0, NE, socket.AF_UNIX))
     types = (kind for kind in _SOCKET_TYPES if kind not in _CONNECTED)
     _any_of(made, refused, "socketpair", 1, ((_SOCKET_TYPE_BITS, kind) for kind in types))
 
 
 def _any_of(
-    made: SyscallFilter, refused: int, name: str, number: int, tests: Iterable[tuple[int, int]]
+    made: Filter, refused: int, name: str, number: int, tests: Iterable[tuple[int, int]]
 ) -> None:
     """Refuse `name` where any of `tests`, a mask and a value, fits its argument `number`."""
     for mask, value in tests:
-        made.add_rule(refused, name, Arg(number, MASKED_EQ, mask, value))
+        made.add(refused, name, compare(number, MASKED_EQ, mask, value))

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), String> {
     confine::outlive_file_limits();
+    confine::end_with_parent().map_err(|error| format!("tying it to its parent: {error}"))?;
     confine::hide_memory().map_err(|error| format!("hiding the memory: {error}"))?;
     let link = Link::new(arguments.link).map_err(|error| {
         format!("taking the link: {error}; it has to be a SOCK_SEQPACKET socket")

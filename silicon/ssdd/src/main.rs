@@ -62,6 +62,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), String> {
     // The usual hook would open files for its backtrace, and be killed for that.
     std::panic::set_hook(Box::new(|panic| eprintln!("ssdd: {panic}")));
+    confine::end_with_parent().map_err(|error| format!("tying it to its parent: {error}"))?;
     confine::hide_memory().map_err(|error| format!("hiding the memory: {error}"))?;
     let link = |socket| {
         Link::new(socket).map_err(|error| {

@@ -120,7 +120,6 @@ class Controller:
             self._part = Part(
                 words,
                 descriptors=(far_end.fileno(), vault, *modules),
-                reach=None,  # It confines itself, and more tightly than its parent could.
                 watcher=watcher,
                 ended=ended,
             )

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # The chip's own process starts sooner without it.
 
 IMAGE_LIMIT_BYTES: Final = 64 * 1024**2
 
-_CHUNK_BYTES: Final = 1024**2
+_CHUNK_BYTES: Final = 16 * 1024**2
 _FROZEN: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _FIXED_SIZE: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -82,7 +83,7 @@ def freeze(
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            return freeze_bytes(read_regular(descriptor, limit_bytes), source.name)
+            return _frozen(source.name, lambda copy: _copy(descriptor, copy, limit_bytes))
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -99,21 +100,30 @@ def freeze(
 
 def read_regular(descriptor: int, limit_bytes: int) -> bytes:
     """The whole regular file behind `descriptor`; raises ValueError for what is none or long."""
-    info = os.fstat(descriptor)
-    if not stat.S_ISREG(info.st_mode):
-        raise ValueError("not a regular file")
-    content = bytearray()
-    while len(content) <= limit_bytes:
-        chunk = os.pread(descriptor, _CHUNK_BYTES, len(content))
+    _must_be_regular(descriptor)
+    chunks: list[bytes] = []
+    size_bytes = 0
+    while size_bytes <= limit_bytes:
+        chunk = os.pread(descriptor, _CHUNK_BYTES, size_bytes)
         if not chunk:
-            return bytes(content)
-        content += chunk
-    raise ValueError(f"longer than {limit_bytes} bytes")
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size_bytes += len(chunk)
+    raise _too_long(limit_bytes)
 
 
 def freeze_bytes(content: bytes, name: str) -> Frozen:
     """`content` as a sealed anonymous file, opened read only, hashed after sealing."""
-    writable = _anonymous(content, name, _FROZEN)
+    return _frozen(name, lambda copy: _write(content, copy))
+
+
+def writable_copy(content: bytes, name: str) -> int:
+    """`content` as an anonymous file of fixed size that the machine may write."""
+    return _anonymous(name, lambda copy: _write(content, copy), _FIXED_SIZE)
+
+
+def _frozen(name: str, fill: Callable[[int], None]) -> Frozen:
+    writable = _anonymous(name, fill, _FROZEN)
     try:
         descriptor = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)
     finally:
@@ -124,20 +134,40 @@ def freeze_bytes(content: bytes, name: str) -> Frozen:
     return Frozen(descriptor, digest.hexdigest(), os.fstat(descriptor).st_size)
 
 
-def writable_copy(content: bytes, name: str) -> int:
-    """`content` as an anonymous file of fixed size that the machine may write."""
-    return _anonymous(content, name, _FIXED_SIZE)
-
-
-def _anonymous(content: bytes, name: str, seals: int) -> int:
+def _anonymous(name: str, fill: Callable[[int], None], seals: int) -> int:
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        fill(descriptor)
         os.lseek(descriptor, 0, os.SEEK_SET)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _write(content: bytes, to: int) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(to, view) :]
+
+
+def _copy(source: int, to: int, limit_bytes: int) -> None:
+    """All of a regular file, by the kernel; raises ValueError as `read_regular` does."""
+    _must_be_regular(source)
+    size_bytes = 0
+    while size_bytes <= limit_bytes:
+        copied = os.sendfile(to, source, size_bytes, limit_bytes + 1 - size_bytes)
+        if copied == 0:
+            return
+        size_bytes += copied
+    raise _too_long(limit_bytes)
+
+
+def _must_be_regular(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise ValueError("not a regular file")
+
+
+def _too_long(limit_bytes: int) -> ValueError:
+    return ValueError(f"longer than {limit_bytes} bytes")

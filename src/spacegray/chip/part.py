@@ -5,7 +5,6 @@ by asking now and then; of what it says on standard error only the last `TAIL_BY
 """
 
 import contextlib
-import errno
 import os
 import select
 import signal
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from spacegray import process
-from spacegray.confinement import Reach
 
 TAIL_BYTES: Final = 4096
 _READ_BYTES: Final = 4096
@@ -39,11 +37,12 @@ class Part:
         command: Sequence[str | Path],
         *,
         descriptors: Sequence[int],
-        reach: Reach | None,
         watcher: Watcher,
         ended: Callable[["Part"], None],
     ) -> None:
         """Start `command`; `ended` is called once from the loop if it ends unasked.
+
+        It confines itself, and more tightly than its parent could.
 
         Raises OSError when it cannot be started.
         """
@@ -56,13 +55,10 @@ class Part:
             self._child = process.spawn(
                 command,
                 descriptors=descriptors,
-                reach=reach,
+                confines_itself=True,
                 stdout=child_end,
                 stderr=child_end,
             )
-        except subprocess.SubprocessError:
-            os.close(self._diagnostics)
-            raise OSError(errno.EPERM, "it cannot be confined (Landlock)") from None
         except BaseException:
             os.close(self._diagnostics)
             raise

@@ -56,7 +56,6 @@ class VaultLink:
             self._part = Part(
                 words,
                 descriptors=(far_end.fileno(), *given),
-                reach=None,  # It confines itself, and more tightly than its parent could.
                 watcher=watcher,
                 ended=ended,
             )

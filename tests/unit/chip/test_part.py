@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 10.0
 
 
 def start(script: str, loop: StillLoop, ended: list[Part]) -> Part:
-    return Part(["sh", "-c", script], descriptors=(), reach=None, watcher=loop, ended=ended.append)
+    return Part(["sh", "-c", script], descriptors=(), watcher=loop, ended=ended.append)
 
 
 def turn(loop: StillLoop, until: list[Part]) -> None:
@@ -66,6 +66,6 @@ def test_a_missing_program_is_an_error_and_leaves_nothing() -> None:
     loop = StillLoop()
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(FileNotFoundError):
-        Part(["/nowhere"], descriptors=(), reach=None, watcher=loop, ended=lambda _: None)
+        Part(["/nowhere"], descriptors=(), watcher=loop, ended=lambda _: None)
     assert not loop.watched
     assert len(list(Path("/proc/self/fd").iterdir())) == before
