@@ -14,7 +14,7 @@ from tests.functional.test_lifecycle import supervisor
 from tests.support.secrets import line, written
 from tests.support.terminal import Terminal
 
-GONE_SECONDS = 5
+GONE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")

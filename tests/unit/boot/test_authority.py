@@ -19,7 +19,7 @@ from spacegray.errors import SpacegrayError
 from tests.support.authority import EPOCH, components, request
 
 ECID, NONCE = 7, bytes(32)
-IDENTITY_SECONDS = 0.03
+IDENTITY_SECONDS = 0.3
 """What asking an authority may take whose keys are there (best of several)."""
 COMMANDS = 4
 
