@@ -28,6 +28,7 @@ from spacegray.workstation.unlock import Nobody
 from tests.support.authority import another_authority, the_authority
 from tests.support.bench import Bench, made
 from tests.support.cut import Steps, cut
+from tests.support.tpm import emulated_tpm
 from tests.support.vaultd import Vaultd, vaultd
 from tests.support.work_orders import DAY_SECONDS, work_order
 
@@ -369,6 +370,27 @@ def test_a_new_board_has_the_seal_of_the_chip_whatever_the_folder_says(
     new_board(it)
     with hold.chip(it.at, "looking", "being looked at", wants="chip") as chip:
         assert chip.mailbox.show()["seal"] == "keyfile"
+
+
+def test_a_board_in_a_tpm_is_exchanged_and_the_old_chip_is_gone_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever kept a copy of all that was on the host's disk opens nothing with it."""
+    monkeypatch.setattr(life, "lay_anew", lambda *_, **__: None)
+    monkeypatch.setattr(logic_board, "build", lambda *_, **__: None)
+    with emulated_tpm() as tpm:
+        monkeypatch.setenv("SPACEGRAY_TPM", str(tpm.socket))
+        it = made(tmp_path / "home", seal="tpm2")
+        assert it.holds_its_data()
+        kept, old, before = it.copied(tmp_path / "kept"), it.ecid, len(tpm.indices())
+        new_board(it)
+        assert (it.entries(), it.history().verified) == (1, True)
+        assert it.ecid != old
+        assert len(tpm.indices()) == before
+        with hold.chip(it.at, "looking", "being looked at", wants="chip") as chip:
+            assert chip.mailbox.show()["seal"] == "tpm2"
+        with pytest.raises(SpacegrayError):
+            kept.holds_its_data()
 
 
 def test_a_full_disk_stops_no_erasing_between_two_chips(

@@ -15,7 +15,7 @@ from spacegray.service import history, record
 from spacegray.service.history import History
 from spacegray.service.jobs import bench
 from spacegray.service.record import Entry
-from spacegray.spec import Spec, dump, load
+from spacegray.spec import Seal, Spec, dump, load
 from spacegray.workstation import create, hold, jobs, under_way
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.install import System
@@ -117,12 +117,12 @@ class Bench:
         shutil.rmtree(self.home)
 
 
-def made(home: Path) -> Bench:
-    """A new one in the new folder `home`."""
+def made(home: Path, *, seal: Seal = "keyfile") -> Bench:
+    """A new one in the new folder `home`; SPACEGRAY_TPM says where the TPM is for that seal."""
     home.mkdir()
     at = workstation(home)
     at.spec.write_text(dump(SPEC))
-    with born(at) as chip, chip.client() as mailbox:
+    with born(at, seal=seal) as chip, chip.client() as mailbox:
         mailbox.create_disk(ssd.CAPACITY_BYTES)
         with NbdClient(mailbox.open_disk("nbd")) as disk:
             ssd.fill(disk, GENERATION, 0, FILLED_BLOCKS)
