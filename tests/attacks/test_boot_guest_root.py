@@ -46,6 +46,9 @@ CUSTOM = uuid.UUID("c076ec0c-7028-4399-a072-71ee5c448b9f")
 BOOTED = re.compile(rb'BdsDxe: (?:loading|starting) (\S+) "([^"]*)" from (\S+?)\s')
 OLD_LEVEL = b"sbat,1,2021030218\n"
 BOOT_TO_FIRMWARE = struct.pack("<Q", 1)
+UPDATE = (Path(__file__).parents[1] / "data" / "DBXUpdateSVN.bin").read_bytes()
+"""An update of dbx that Microsoft signed. Its entries are in no list that a start begins with."""
+MOMENT_BYTES = 16
 
 EXTERNAL = struct.pack("<BBHHHBBB", 3, 15, 11, 0xFFFF, 0xFFFF, 8, 0xFF, 0xFF)
 """The device path of any USB mass storage: UsbClass (UEFI 2.10, 10.3.4.8)."""
@@ -92,6 +95,17 @@ def attacks() -> dict[tuple[str, uuid.UUID], tuple[int, bytes]]:
     ):  # fmt: skip
         found[name, vendor] = (AUTHENTICATED, unsigned(allowed))
     return found
+
+
+def update(content: bytes) -> dict[tuple[str, uuid.UUID], tuple[int, bytes]]:
+    """To be appended to dbx."""
+    return {("dbx", store.SECURITY): (AUTHENTICATED, content)}
+
+
+def revoked() -> set[bytes]:
+    """What UPDATE revokes (UEFI 2.10, 8.2.2: a time, a certificate with its size, the lists)."""
+    (size,) = struct.unpack_from("<I", UPDATE, MOMENT_BYTES)
+    return {each.data for each in signatures.read(UPDATE[MOMENT_BYTES + size :])}
 
 
 TAKEN = {
@@ -235,6 +249,10 @@ def test_what_root_writes_into_variables_does_not_last_a_warm_reset(invaded: Inv
     cli("start", "pro", "--external", str(invaded.stick))
     before, seen = cli.show(), guest_root.variables(cli)
     cli.shell("sh", "-c", "echo mine > /data/kept; sync /data/kept")
+    changed = bytearray(UPDATE)
+    changed[-1] ^= 1
+    assert guest_root.write_variables(cli, update(bytes(changed)))["dbx"], "nobody signed that"
+    assert guest_root.write_variables(cli, update(UPDATE)) == {"dbx": 0}, "the control"
     answers = invaded.write_variables(fill=STRANGER)
     assert {name for name, error in answers.items() if error == 0} >= TAKEN, answers
     assert all(answers[name] for name in REFUSED), answers
@@ -252,6 +270,8 @@ def test_what_root_writes_into_variables_does_not_last_a_warm_reset(invaded: Inv
     invaded.assert_only_ours_was_tried()
     assert facts["root_hash"] in cli.shell("cat", "/proc/cmdline").stdout
     assert guest_root.variables(cli) == seen | ASKED
+    now = {each.data for each in signatures.read(guest_root.variable(cli, "dbx", store.SECURITY))}
+    assert now > revoked(), "what was revoked by whoever may is forgotten"
 
 
 def test_no_port_of_the_running_system_leads_to_the_policy(invaded: Invaded):

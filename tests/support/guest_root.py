@@ -95,7 +95,9 @@ def send(cli: Cli, content: bytes, path: str) -> None:
 
 
 def write_variables(
-    cli: Cli, wanted: Mapping[tuple[str, uuid.UUID], tuple[int, bytes]], fill: uuid.UUID | None
+    cli: Cli,
+    wanted: Mapping[tuple[str, uuid.UUID], tuple[int, bytes]],
+    fill: uuid.UUID | None = None,
 ) -> dict[str, int]:
     """Write these, then fill the store up with variables of the vendor `fill`, if there is one.
 
@@ -120,6 +122,12 @@ def variables(cli: Cli) -> set[str]:
     """The names of the firmware variables that the running system sees."""
     listed = cli.shell("ls", "/sys/firmware/efi/efivars").stdout.split()
     return {name[: -len(str(uuid.UUID(int=0))) - 1] for name in listed}
+
+
+def variable(cli: Cli, name: str, vendor: uuid.UUID) -> bytes:
+    """The content of a firmware variable as the running system sees it."""
+    read = cli.shell("sudo", "base64", f"/sys/firmware/efi/efivars/{name}-{vendor}").stdout
+    return base64.b64decode(read)[struct.calcsize("<I") :]
 
 
 def speak_on_the_ports(cli: Cli, lines: str) -> str:
