@@ -151,17 +151,27 @@ def tiny() -> SystemImage:
 @pytest.fixture(scope="session")
 def created(shared_cli: Cli) -> Running:
     """A tiny workstation, created from the command line; off or on, as the last test left it."""
-    shared_cli(
-        "create", "pro", "--edition", "tiny", "--yes", "--password-file", "-",
-        stdin=PASSWORD.encode(),
-    )  # fmt: skip
+    create(shared_cli)
     return Running(shared_cli, "pro", PASSWORD)
 
 
+def create(cli: Cli) -> None:
+    """Create the tiny workstation `pro`."""
+    cli(
+        "create", "pro", "--edition", "tiny", "--yes", "--password-file", "-",
+        stdin=PASSWORD.encode(),
+    )  # fmt: skip
+
+
 @pytest.fixture
-def workstation(created: Running) -> Running:
-    """A running tiny workstation."""
-    created.cli("start", created.name)
+def workstation(created: Running, request: pytest.FixtureRequest) -> Running:
+    """A running tiny workstation; another one where a test that failed has broken it."""
+    failed = request.session.testsfailed > 0
+    done = created.cli("start", created.name, check=not failed)
+    if done.returncode != 0:
+        created.cli("delete", created.name, "--yes")
+        create(created.cli)
+        created.cli("start", created.name)
     return created
 
 
