@@ -258,9 +258,9 @@ def test_the_running_console_is_confined(tmp_path: Path, monkeypatch) -> None:
     consoles.ensure(paths)
     try:
         filters = {
-            each.cmdline()[2]: status(each.pid, "Seccomp_filters")
+            words[words.index("-m") + 1]: status(each.pid, "Seccomp_filters")
             for each in psutil.process_iter()
-            if str(tmp_path) in environment_of(each) and "-m" in each.cmdline()
+            if str(tmp_path) in environment_of(each) and "-m" in (words := each.cmdline())
         }
     finally:
         consoles.stop(paths)

@@ -89,7 +89,7 @@ def test_no_process_has_a_key_or_a_password(locked: Locked) -> None:
     looked_into = set()
     for process in scan.processes():
         try:
-            name = " ".join(process.cmdline()[:3])
+            name = " ".join(process.cmdline()[:4])
             found = scan.found_in_process(process.pid, sought)
         except (OSError, psutil.NoSuchProcess):
             # It has ended since; none of the workstation's has, as is seen below.

@@ -46,7 +46,7 @@ def part(cli: Cli, name: str) -> psutil.Process:
     found = [
         child
         for child in supervisor(cli).children(recursive=True)
-        if name in " ".join(child.cmdline()[:3])
+        if name in " ".join(child.cmdline()[:4])
     ]
     assert found, f"no process {name}"
     return found[0]
