@@ -146,6 +146,11 @@ class Invaded:
         content = disk.read_bytes()[media.FIRST_BYTES :]
         return content[: layout.fat_end(content)]
 
+    def overwrite_own_boot_partition(self) -> None:
+        """With Debian's, in the slot that the running system started from."""
+        device = f"/dev/vda{layout.SLOTS[chip(self.cli)['current']][0]}"
+        guest_root.send(self.cli, self.debians_boot_partition(), device)
+
     def settle(self, boot: int) -> dict[str, Any]:
         """Wait until a start after `boot` is up, or was refused."""
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -154,9 +159,19 @@ class Invaded:
             time.sleep(0.5)
         return facts
 
+    def assert_refused_by_name(self, reason: str) -> None:
+        """The firmware found the shim, where the ticket names our kernel image."""
+        facts, shown = self.cli.show(), chip(self.cli)
+        assert (facts["state"], facts["link"]) == ("failed", "kernel")
+        named = shown["slots"][shown["current"]]["kernel"]
+        found = authenticode.digest(media.SHIM.read_bytes()).hex()
+        assert f"expected SHA-256 {named}, found {found}" in reason
+        self.assert_only_ours_was_tried()
+
     def assert_only_ours_was_tried(self) -> None:
         """The firmware tried our system's boot partition, by the one option that the chip made."""
-        esp = layout.esp_place(self.slot, self.cli.show()["disk"]["size_bytes"])
+        slot = chip(self.cli)["current"]
+        esp = layout.esp_place(slot, self.cli.show()["disk"]["size_bytes"])
         guid = str(uuid.UUID(bytes_le=esp.guid)).upper().encode()
         said = (self.at.logs / "serial.log").read_bytes()
         tried = set(BOOTED.findall(said))
@@ -303,8 +318,7 @@ def test_another_loader_on_its_boot_partition_is_refused_by_name(invaded: Invade
     before = cli.show()
     answers = invaded.write_variables()
     assert {name for name, error in answers.items() if error == 0} >= TAKEN, answers
-    device = f"/dev/vda{layout.SLOTS[invaded.slot][0]}"
-    guest_root.send(cli, invaded.debians_boot_partition(), device)
+    invaded.overwrite_own_boot_partition()
     cli.shell("sudo", "poweroff", check=False)
     wait_for(cli, "off")
     with owned(cli) as bench:
@@ -316,14 +330,9 @@ def test_another_loader_on_its_boot_partition_is_refused_by_name(invaded: Invade
         bench.choose(**DEFAULTS)
     refused = cli("start", "pro", "--external", str(invaded.stick), check=False)
     assert refused.returncode == 1, refused.stdout
-    facts = cli.show()
-    assert facts["boot"] == before["boot"] + 1
-    assert (facts["state"], facts["link"]) == ("failed", "kernel")
-    named = chip(cli)["slots"][invaded.slot]["kernel"]
-    found = authenticode.digest(media.SHIM.read_bytes()).hex()
-    assert f"expected SHA-256 {named}, found {found}" in refused.stderr
+    assert cli.show()["boot"] == before["boot"] + 1
+    invaded.assert_refused_by_name(refused.stderr)
     assert "recovery pro" in refused.stderr
-    invaded.assert_only_ours_was_tried()
 
 
 def test_reinstalled_it_is_the_verified_system_again_with_its_data(invaded: Invaded):
@@ -332,3 +341,17 @@ def test_reinstalled_it_is_the_verified_system_again_with_its_data(invaded: Inva
     cli("start", "pro", "--external", str(invaded.stick))
     assert cli.shell("cat", "/data/kept").stdout == "mine\n"
     assert cli.show()["root_hash"] in cli.shell("cat", "/proc/cmdline").stdout
+
+
+def test_another_loader_is_refused_by_name_after_a_warm_reset(invaded: Invaded):
+    """The system that was just verified and runs exchanges what the next one starts from."""
+    cli = invaded.cli
+    before = cli.show()
+    assert (before["state"], rules(cli)["policy"]) == ("running", "full")
+    answers = invaded.write_variables()
+    assert {name for name, error in answers.items() if error == 0} >= TAKEN, answers
+    invaded.overwrite_own_boot_partition()
+    cli.shell("sudo", "reboot", check=False)
+    facts = invaded.settle(before["boot"])
+    assert facts["boot"] == before["boot"] + 1
+    invaded.assert_refused_by_name(facts["reason"])
