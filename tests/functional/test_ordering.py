@@ -201,10 +201,12 @@ def test_any_date_without_a_date_is_today(shared_cli: Cli):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--date", "2018-02-30"), "2018-02-30 is no day; write it as YYYY-MM-DD"),
-        (("--date", "2019-02-29"), "2019-02-29 is no day; write it as YYYY-MM-DD"),
-        (("--date", "20180228"), "20180228 is no day; write it as YYYY-MM-DD"),
-        (("--date", "2018-W09-3"), "2018-W09-3 is no day; write it as YYYY-MM-DD"),
+        (("--date", "2018-02-30"), "'2018-02-30' is no day; write it as YYYY-MM-DD"),
+        (("--date", "2019-02-29"), "'2019-02-29' is no day; write it as YYYY-MM-DD"),
+        (("--date", ""), "'' is no day; write it as YYYY-MM-DD"),
+        (("--date", "2018-01-01", "--output", ""), "'' names no file; - is standard output"),
+        (("--date", "20180228"), "'20180228' is no day; write it as YYYY-MM-DD"),
+        (("--date", "2018-W09-3"), "'2018-W09-3' is no day; write it as YYYY-MM-DD"),
         (
             ("--date", "2021-03-10", "--pointing", "trackpad"),
             "instead of the mouse was sold from 2017-12-14 to 2021-03-04 (derived)",

@@ -36,6 +36,16 @@ def test_the_ssd_says_what_is_lost_and_what_pairs_it(shared_cli: Cli):
     assert "Tamper stickers" in said
 
 
+def test_the_display_is_looked_at_before_its_tape_is_put_back(shared_cli: Cli):
+    for name in ("memory", "ssd", "logic-board"):
+        said = shared_cli("service", "plan", name, "--format", "checklist").stdout
+        together = said.partition("\n## Put together\n")[2].partition("\n## ")[0]
+        check = together.index("Before the new tape closes it: ")
+        assert check < together.index("Press the display on along its edges.")
+        assert said.count("Before the new tape closes it") == 1
+        assert "opening wheel" not in together
+
+
 def test_what_is_soldered_goes_with_the_logic_board(shared_cli: Cli):
     said = shared_cli("service", "plan", "gpu").stdout
     assert "Exchange the graphics, with the logic board" in said
@@ -69,6 +79,8 @@ def test_every_part_of_the_list_can_be_planned_for(shared_cli: Cli):
         (("quux",), "see `service parts`"),
         (("memory", "--format", "gif"), "gif"),
         (("memory", "--output", "/nowhere/plan.txt"), "/nowhere/plan.txt"),
+        (("memory", "--output", ""), "'' names no file"),
+        (("x" * 5000,), "xxx…'"),
         ((), "PART"),
     ],
 )

@@ -94,11 +94,15 @@ export interface Fact {
   readonly note: string;
 }
 
-/** The mark is that of the least sure of the statements in `basis`, on which the step rests. */
+/**
+ * The mark is that of the least sure of the statements in `basis`, on which the step rests. `checks`
+ * are made before it.
+ */
 export interface Step {
   readonly number: number;
   readonly action: string;
   readonly part: string;
+  readonly checks: readonly Fact[];
   readonly tools: readonly string[];
   readonly consumables: readonly string[];
   readonly risk: string;

@@ -6,7 +6,7 @@ import type { Shelf } from "../src/ticks.ts";
 import { Ticks } from "../src/ticks.ts";
 
 function step(number: number, action: string): Step {
-  return { number, action, part: "x", tools: [], consumables: [], risk: "", mark: "confirmed", basis: [] };
+  return { number, action, part: "x", checks: [], tools: [], consumables: [], risk: "", mark: "confirmed", basis: [] };
 }
 
 function plan(part: string, ...actions: string[]): Plan {

@@ -120,6 +120,18 @@ def start_options(function: F) -> F:
     )(function)
 
 
+def output_option(help_: str) -> Callable[[F], F]:
+    """For everything that may be written to a file, which comes as `file`."""
+    return click.option("--output", "file", metavar="FILE", callback=_to_file, help=help_)
+
+
+def _to_file(_: click.Context, __: click.Parameter, word: str | None) -> str | None:
+    # An empty path would be the folder one is in.
+    if word == "":
+        raise click.BadParameter("'' names no file; - is standard output")
+    return word
+
+
 def format_option(function: F) -> F:
     """For everything that shows something."""
     return click.option(

@@ -13,7 +13,7 @@ from spacegray.catalog.data import Choice
 from spacegray.catalog.figures import Figure, shown
 from spacegray.catalog.order import WORDS, Quote, Wish
 from spacegray.cli import output, writing
-from spacegray.cli.options import format_option
+from spacegray.cli.options import format_option, output_option
 from spacegray.errors import UsageError
 
 DOING = "ordering an iMac Pro"
@@ -30,7 +30,7 @@ def _to_day(_: click.Context, __: click.Parameter, word: str | None) -> date | N
         day = None
     if day is None or day.isoformat() != word:
         # Other forms of ISO 8601 are no days here either, weeks among them.
-        raise click.BadParameter(f"{word} is no day; write it as YYYY-MM-DD")
+        raise click.BadParameter(f"{word!r} is no day; write it as YYYY-MM-DD")
     return day
 
 
@@ -48,7 +48,7 @@ def _one_of(*values: int | str) -> click.Choice[str]:
 @click.option("--pointing", type=_one_of(*POINTING), help="Mouse, trackpad or both.")
 @click.option("--mount", type=_one_of(*specs.MOUNTS), help="The stand, or the VESA mount.")
 @click.option("--edition", type=_one_of(*specs.EDITIONS), help="The operating system of the spec.")
-@click.option("--output", "file", metavar="FILE", help="Save it as a spec; - for the spec alone.")
+@output_option("Save it as a spec; - for the spec alone.")
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing, replace the file.")
 @format_option
 def order(
@@ -70,7 +70,7 @@ def order(
     when = _day(day, any_date=any_date)
     # Before anything is asked: answers are not to be lost for a name.
     writing.may_write(file, _writing(file), replace=yes)
-    asks = sys.stdin is not None and sys.stdin.isatty()
+    asks = sys.stdin.isatty()
     if all(each is None for each in words.values()) and not yes and asks:
         words = _ask(when, any_date=any_date)
     quote = ordering.quote(_wish(words), when, any_date=any_date)

@@ -56,6 +56,8 @@ def _steps(title: str, steps: list[Step]) -> Table:
     grid.add_column("with", ratio=2)
     grid.add_column("how sure", no_wrap=True)
     for step in steps:
+        for fact in step.checks:
+            grid.add_row("", f"[bold]Check[/bold]: {escape(fact.text)}", "", fact.mark)
         said = f"[bold]{escape(step.name)}[/bold]: {escape(step.action)}"
         used = ", ".join([*step.tools, *step.consumables])
         grid.add_row(str(step.number), said, escape(used), step.mark)

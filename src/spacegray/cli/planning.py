@@ -7,7 +7,7 @@ import msgspec
 
 from spacegray.catalog.figures import shown
 from spacegray.cli import output, writing
-from spacegray.cli.options import format_option
+from spacegray.cli.options import format_option, output_option
 from spacegray.service import parts as machine
 
 
@@ -43,7 +43,7 @@ def parts(format_: str) -> None:
     default="table",
     help="Table, a checklist in Markdown, JSON, or a picture.",
 )
-@click.option("--output", "file", metavar="FILE", help="Write it there; - for standard output.")
+@output_option("Write it there; - for standard output.")
 def plan(part: str, format_: str, file: str | None) -> None:
     """How to get at PART of the real machine and back: steps, tools, risks, who may do it."""
     text = _worded(part, format_, styled=file is None and output.console.is_terminal)

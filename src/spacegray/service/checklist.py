@@ -32,6 +32,8 @@ def checklist(plan: Plan) -> str:
 
 def _steps(steps: list[Step], numbers: dict[str, int]) -> Iterable[str]:
     for step in steps:
+        for fact in step.checks:
+            yield _box(f"**Check**: {_said(fact, numbers)}")
         source = f" [{numbers[step.source]}]" if step.source else ""
         yield _box(f"{step.number}. **{step.name}**: {marked(step.action, step.mark)}{source}")
         for title, text in (

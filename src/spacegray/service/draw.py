@@ -119,7 +119,9 @@ class _Picture:
         plan = self._plan
         back = f"Put together: the same way in reverse, from {len(plan.steps)} to 1"
         back += f"; needs {', '.join(plan.consumables)}." if plan.consumables else "."
-        self._section("Then", [back, *(marked(f.text, f.mark) for f in plan.afterwards)])
+        checks = [marked(fact.text, fact.mark) for step in plan.reassembly for fact in step.checks]
+        afterwards = [marked(fact.text, fact.mark) for fact in plan.afterwards]
+        self._section("Then", [back, *checks, *afterwards])
         self._section("Risks", [marked(fact.text, fact.mark) for fact in plan.risks])
         self._section("Notes", [marked(fact.text, fact.mark) for fact in plan.notes])
         meaning = "A line leads from what is freed to what it makes way for."

@@ -24,6 +24,8 @@ CLOSE_MATCHES: Final = 3
 """So many names that look like a wrong one are offered."""
 CLOSE_RATIO: Final = 0.6
 """How alike a name has to be for that, as `difflib` measures it: 0 not at all, 1 the same."""
+ECHO_LIMIT_CHARACTERS: Final = 64
+"""So much of a wrong name is repeated; every right one is shorter."""
 
 DATA: Final = resources.files("spacegray.service") / "data" / "parts.toml"
 
@@ -51,11 +53,12 @@ class Part(Claim, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A node of the graph: a part, or what holds one. The mark is about how it is freed.
 
     `after`: what is freed before it, in the order in which a plan goes about it. `who` may free it.
-    `action` frees it, `back` puts it back, or another in its place. `risk` goes with the step;
-    `checks` are made whenever it was off. `before`, `risks`, `afterwards`, `notes`, `after_tools`
-    and `carries` (parts that are moved over) count where it is exchanged itself. What is
-    `soldered_to` another part is exchanged with that one and has no steps of its own; `paired` is
-    what the machine does not start with before it was told of it.
+    `action` frees it with `tools`, `back` puts it back, or another in its place, with `back_tools`:
+    without these, with the same. `risk` goes with the step. Whenever it was off, `back_checks` are
+    made before it is put back, `checks` once the machine is whole. `before`, `risks`, `afterwards`,
+    `notes`, `after_tools` and `carries` (parts that are moved over) count where it is exchanged
+    itself. What is `soldered_to` another part is exchanged with that one and has no steps of its
+    own; `paired` is what the machine does not start with before it was told of it.
     """
 
     id: str
@@ -69,8 +72,10 @@ class Part(Claim, frozen=True, kw_only=True, forbid_unknown_fields=True):
     action: str = ""
     back: str = ""
     tools: tuple[str, ...] = ()
+    back_tools: tuple[str, ...] | None = None
     consumables: tuple[str, ...] = ()
     risk: tuple[Fact, ...] = ()
+    back_checks: tuple[Fact, ...] = ()
     checks: tuple[Fact, ...] = ()
     soldered_to: str = ""
     carries: tuple[str, ...] = ()
@@ -142,7 +147,7 @@ def find(name: str) -> Part:
     close = dict.fromkeys(known[match].id for match in matches)
     raise UsageError(
         "planning a repair",
-        f"there is no part {name!r}",
+        f"there is no part {_short(name)!r}",
         f"did you mean {' or '.join(close)}?" if close else "see `service parts` for what there is",
     )
 
@@ -154,10 +159,14 @@ def claims(machine: Machine) -> Iterator[Claim]:
     for part in machine.parts.values():
         yield part
         yield from (each for each in (part.who_why, part.count) if each is not None)
-        for group in (part.after, part.risk, part.checks):
+        for group in (part.after, part.risk, part.back_checks, part.checks):
             yield from group
         for facts in (part.before, part.risks, part.afterwards, part.notes):
             yield from facts
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= ECHO_LIMIT_CHARACTERS else f"{name[:ECHO_LIMIT_CHARACTERS]}…"
 
 
 def _check_unique(names: list[str], what: str) -> None:
@@ -171,7 +180,7 @@ def _check_part(part: Part, machine: Machine) -> None:
     others |= {part.soldered_to} - {""}
     if strange := others - set(machine.parts):
         raise ValueError(f"{part.id} names parts that there are not: {', '.join(sorted(strange))}")
-    supplies = {*part.tools, *part.consumables, *part.after_tools}
+    supplies = {*part.tools, *(part.back_tools or ()), *part.consumables, *part.after_tools}
     if strange := supplies - set(machine.supplies):
         raise ValueError(f"{part.id} takes what there is not: {', '.join(sorted(strange))}")
     if bool(part.soldered_to) == bool(part.action and part.back):

@@ -2,8 +2,9 @@
 
 What has to be freed is the part and all its ancestors in the graph, nothing else; the order is a
 depth-first walk from the part, which takes what belongs together one after the other and is the
-same each time. Back together is the same way in reverse. A step is as sure as the least sure
-statement that it rests on.
+same each time. Back together is the same way in reverse; a step on it may have something to be
+checked first, before its part is in the way. A step is as sure as the least sure statement that it
+rests on.
 """
 
 from collections import Counter
@@ -38,6 +39,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     part: str
     name: str
+    checks: list[Fact] = []
+    """What is looked at before `part` is put back; on the way back alone."""
     frees: list[str]
     needs: list[str]
     tools: list[str]
@@ -120,8 +123,8 @@ def plan(name: str) -> Plan:
         before=list(target.before),
         steps=steps,
         reassembly=reassembly,
-        tools=_supplies([*_each(freed, "tools"), *target.after_tools], machine),
-        consumables=_supplies(_each(freed, "consumables"), machine),
+        tools=_supplies([*_tools(freed), *target.after_tools], machine),
+        consumables=_supplies((each for part in freed for each in part.consumables), machine),
         risks=_unique([*target.risks, *(fact for part in freed for fact in part.risk)]),
         afterwards=[*facts, *afterwards],
         notes=[*_soldered(wanted, target), *target.notes],
@@ -163,9 +166,10 @@ def _step(
         action=action,
         part=part.id,
         name=part.name,
+        checks=list(part.back_checks) if back else [],
         frees=[] if back else [part.id],
         needs=needs,
-        tools=_supplies(part.tools, machine),
+        tools=_supplies(_back_tools(part) if back else part.tools, machine),
         consumables=_supplies(part.consumables, machine) if back else [],
         risk="" if back else "; ".join(marked(fact.text, fact.mark) for fact in part.risk),
         mark=weakest.mark,
@@ -207,9 +211,14 @@ def _soldered(wanted: Part, target: Part) -> list[Fact]:
     return [_fact(text, wanted)]
 
 
-def _each(freed: list[Part], field: str) -> Iterator[str]:
+def _tools(freed: list[Part]) -> Iterator[str]:
     for part in freed:
-        yield from getattr(part, field)
+        yield from part.tools
+        yield from _back_tools(part)
+
+
+def _back_tools(part: Part) -> tuple[str, ...]:
+    return part.tools if part.back_tools is None else part.back_tools
 
 
 def _supplies(ids: Iterable[str], machine: Machine) -> list[str]:
@@ -230,7 +239,8 @@ def _count(steps: list[Step]) -> dict[Mark, int]:
 def _sources(made: Plan, machine: Machine) -> list[Source]:
     """Who said all this, each once, in the order of the plan."""
     groups = (made.before, made.risks, made.afterwards, made.notes)
-    said = [made.who_why, *(fact for step in made.steps for fact in step.basis)]
+    steps = (*made.steps, *made.reassembly)
+    said = [made.who_why, *(fact for step in steps for fact in (*step.checks, *step.basis))]
     said += [fact for group in groups for fact in group]
     return [machine.sources[each] for each in dict.fromkeys(f.source for f in said) if each]
 

@@ -175,6 +175,18 @@ def test_a_wrong_name_is_told_what_comes_close(name, hint):
     assert hint in str(refused.value)
 
 
+def test_what_is_known_of_the_retail_processors_alone_is_not_confirmed_of_these():
+    retail = {
+        (thing.id, name)
+        for thing in things.everything()
+        for name, figure in thing.figures.items()
+        if figure.source == "techreport-xeon-w" and figure.mark == "confirmed"
+    }
+    assert retail == set()
+    assert things.find("imac-pro").figures["pcie_lanes"].mark == "derived"
+    assert things.find("w-2140b").figures["socket"].mark == "derived"
+
+
 def test_the_prices_of_a_thing_are_those_of_the_sale():
     (first, *_), *_ = things.prices(things.find("imac-pro"))
     assert first.value == 4999

@@ -56,7 +56,7 @@ def test_every_supply_is_used():
     used = {
         each
         for part in parts()
-        for each in (*part.tools, *part.consumables, *part.after_tools)
+        for each in (*part.tools, *(part.back_tools or ()), *part.consumables, *part.after_tools)
     }  # fmt: skip
     assert used == set(load().supplies)
 
@@ -96,6 +96,17 @@ def test_a_name_like_none_is_sent_to_the_list(wrong):
     assert "\n" not in str(caught.value)
 
 
+def test_of_a_wrong_name_no_more_is_repeated_than_can_be_read():
+    with pytest.raises(UsageError) as caught:
+        find("x" * 5000)
+    assert f"there is no part '{'x' * machine.ECHO_LIMIT_CHARACTERS}…'" in str(caught.value)
+    assert all(
+        len(name) < machine.ECHO_LIMIT_CHARACTERS
+        for part in parts()
+        for name in (part.id, *part.aliases)
+    )
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "says"),
     [
@@ -104,6 +115,7 @@ def test_a_name_like_none_is_sent_to_the_list(wrong):
         ('\nsource = "y-tt"\n', "\n", "names its source"),
         ('part = "display"', 'part = "windscreen"', "windscreen"),
         ('tools = ["spudger"]', 'tools = ["hammer"]', "hammer"),
+        ('back_tools = ["wrist-strap"]', 'back_tools = ["hammer"]', "hammer"),
         ('carries = ["memory"', 'carries = ["luggage"', "luggage"),
         ('soldered_to = "logic-board"', "", "either soldered or"),
         ('id = "stand"', 'id = "display"', "stand twice: display"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spacegray.catalog.figures import MARKS
 from spacegray.errors import UsageError
 from spacegray.service.parts import DATA, Fact, parts, read
-from spacegray.service.plan import Plan, Step, counted, graph, order_of, permitted, plan
+from spacegray.service.plan import Plan, Step, _tools, counted, graph, order_of, permitted, plan
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "service.md"
 PARTS = parts()
@@ -92,6 +92,64 @@ def test_putting_together_reverses_taking_apart(part):
     assert len(set(apart)) == len(apart)
     actions = {step.part: step.action for step in made.steps}
     assert all(step.action != actions[step.part] for step in made.reassembly)
+
+
+@EVERY_PART
+def test_a_check_is_made_before_its_part_is_put_back(part):
+    made = plan(part.id)
+    assert not any(step.checks for step in made.steps)
+    known = {each.id: each for each in PARTS}
+    for step in made.reassembly:
+        assert tuple(step.checks) == known[step.part].back_checks
+        assert not {fact.text for fact in step.checks} & set(texts(made.afterwards))
+
+
+@EVERY_PART
+def test_nothing_is_left_for_afterwards_that_comes_before_something(part):
+    said = [fact.text for fact in plan(part.id).afterwards]
+    assert not [text for text in said if text.startswith("Before ") or " before letting " in text]
+
+
+def test_who_opened_the_display_looks_at_it_before_the_tape_closes_it():
+    for name in ("memory", "ssd", "logic-board", "graphics", "display"):
+        ((step, fact),) = [(each, fact) for each in plan(name).reassembly for fact in each.checks]
+        assert fact.text.startswith("Before the new tape closes it: ")
+        assert (step.part, fact.mark) == ("display-tape", "unconfirmed")
+        assert "display-cables" in [each.part for each in plan(name).reassembly[: step.number - 1]]
+    for name in ("stand", "vesa-mount", "mains-cable"):
+        assert not any(step.checks for step in plan(name).reassembly)
+    assert "Run the machine under full load" in texts(plan("processor").afterwards)
+
+
+@EVERY_PART
+def test_nothing_is_put_back_with_a_tool_for_taking_apart(part):
+    made = plan(part.id)
+    for step in made.reassembly:
+        for tool in ("opening wheel", "suction cups", "spudger"):
+            assert not any(tool in name for name in step.tools), step.name
+    used = {tool for step in (*made.steps, *made.reassembly) for tool in step.tools}
+    assert used <= set(made.tools)
+    assert ("opening wheel of plastic" in used) == (part.who == "authorised provider")
+
+
+def test_what_is_driven_in_or_touched_is_so_with_the_same_tools():
+    made = plan("memory")
+    apart, back = (
+        {step.part: step.tools for step in steps} for steps in (made.steps, made.reassembly)
+    )
+    for name in ("speaker-screws", "power-supply-screws", "board-screws", "memory"):
+        assert apart[name] == back[name] != []
+    assert back["display-cables"] == ["soft support to lay the machine on"]
+    assert back["display-tape"] == []
+
+
+def test_a_tool_that_only_puts_back_is_in_the_list():
+    tools = 'tools = ["spudger", "wrist-strap"]\nback_tools = ["wrist-strap"]'
+    text = DATA.read_text(encoding="utf-8")
+    assert tools in text
+    machine = read(text.replace(tools, 'tools = []\nback_tools = ["kit-key"]').encode())
+    freed = [machine.parts["blower"]]
+    assert list(_tools(freed)) == ["kit-key"]
 
 
 @EVERY_PART

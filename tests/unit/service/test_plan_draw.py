@@ -63,6 +63,8 @@ def test_the_picture_holds_every_step_its_risk_and_how_sure_it_is(name):
     assert chips == [step.mark for step in made.steps]
     for fact in (*made.before, *made.risks, *made.afterwards, *made.notes):
         assert fact.text in said
+    for fact in (fact for step in made.reassembly for fact in step.checks):
+        assert f"{fact.text} ({fact.mark})" in said
     assert picture.findtext(f"{NAMESPACE}title") == made.title
     assert made.steps[-1].name in (picture.findtext(f"{NAMESPACE}desc") or "")
 
@@ -129,6 +131,8 @@ def test_the_checklist_has_a_box_for_every_step_both_ways(name):
         )
         assert len(boxes_) == 1
         assert (f"({step.mark})" in boxes_[0]) == (step.mark != "confirmed")
+        for fact in step.checks:
+            assert text.index(f"- [ ] **Check**: {fact.text}") < text.rindex(step.action)
     numbers = {int(each) for each in re.findall(r"\[(\d+)\]", text)}
     assert numbers <= set(range(1, len(made.sources) + 1))
     assert all(source.url in text for source in made.sources)
@@ -146,6 +150,7 @@ def test_the_table_fits_and_says_all_of_it(name, monkeypatch):
         assert all(source.url in text for source in made.sources)
         for fact in (*made.before, *made.risks, *made.afterwards, *made.notes):
             assert fact.text.split()[0] in text
+        assert body.count("Check: ") == sum(len(step.checks) for step in made.reassembly)
         assert re.findall(r"^ *(\d+)  ", body, re.MULTILINE) == [
             str(step.number) for step in (*made.steps, *made.reassembly)
         ]
@@ -184,6 +189,11 @@ def test_a_part_that_there_is_not_writes_nothing(tmp_path):
     with pytest.raises(UsageError, match="did you mean memory"):
         run("memori", "--format", "svg", "--output", str(file))
     assert not file.exists()
+
+
+def test_a_file_without_a_name_is_refused():
+    with pytest.raises(click.UsageError, match="'' names no file"):
+        run("memory", "--output", "")
 
 
 def test_no_other_form_is_taken():

@@ -17,6 +17,8 @@ export function historyView(told: History, name: string): Node[] {
 export function verdict(told: History): string {
   if (!told.verified) return "This record does not hold.";
   const count = told.entries.length;
+  // A record that none vouches for may tell of more: then this one is no proof that nothing was done.
+  if (count === 0 && told.notes.length > 0) return "Verified: no entry of this chip.";
   if (count === 0) return "Verified: no entry, nothing was ever done to it.";
   return `Verified: ${counted(count, "entry", "entries")}, each signed by its chip.`;
 }

@@ -81,7 +81,8 @@ function item(step: Step, ticks: Ticks, way: Way, boxes: HTMLInputElement[], cha
   const number = make("span", { class: "number" }, `${step.number}`);
   const label = make("label", {}, box, number, make("span", {}, sentence(step.action), ...badge(step.mark)));
   const more = [...step.tools, ...step.consumables];
-  const entry = make("li", {}, label);
+  const checks = step.checks.map((fact) => make("p", { class: "check" }, `First: ${fact.text}`, ...badge(fact.mark)));
+  const entry = make("li", {}, ...checks, label);
   if (more.length > 0) entry.append(make("p", { class: "with" }, `With: ${more.join(", ")}`));
   if (step.risk) entry.append(make("p", { class: "risk" }, sentence(step.risk)));
   return entry;
