@@ -65,6 +65,12 @@ def connect_unix(path: Path, *, timeout_seconds: float | None = None) -> socket.
     return connection
 
 
+def peer_process(connection: socket.socket) -> int:
+    """The process that listened at the other end, by its number, as the kernel recorded it."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    return int(_PEER.unpack(raw)[0])
+
+
 def peer_uid(connection: socket.socket) -> int:
     """The user at the other end, as the kernel recorded it when it connected."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)

@@ -10,7 +10,14 @@ import msgspec
 from spacegray.chip.messages import decode_map, encode_map
 from spacegray.chip.refusal import BUSY, ChipRefusalError
 from spacegray.errors import SpacegrayError
-from spacegray.sockets import PeerError, close_all, connect_unix, receive_message, send_message
+from spacegray.sockets import (
+    PeerError,
+    close_all,
+    connect_unix,
+    peer_process,
+    receive_message,
+    send_message,
+)
 
 ANSWER_SECONDS: Final = 180.0
 """Longer than the longest thing a chip does (making or closing a disk on a slow host)."""
@@ -21,11 +28,16 @@ _Kind = TypeVar("_Kind")
 
 
 class MailboxLine:
-    """One connection; a context manager. Raises SpacegrayError when the chip is gone."""
+    """One connection; a context manager. Raises SpacegrayError when the chip is gone.
+
+    One that was cut off between a question and its answer is closed, and asks nothing any more:
+    the next question would get that answer.
+    """
 
     def __init__(self, mailbox: Path, *, timeout_seconds: float = ANSWER_SECONDS) -> None:
         """Connect to the chip that listens at `mailbox`."""
         self._timeout_seconds = timeout_seconds
+        self._cut_off = False
         try:
             self._connection = connect_unix(mailbox, timeout_seconds=timeout_seconds)
         except OSError as error:
@@ -40,6 +52,11 @@ class MailboxLine:
     def close(self) -> None:
         """Hang up; the chip and a disk it serves go on."""
         self._connection.close()
+
+    @property
+    def process(self) -> int:
+        """The chip's process, by its number."""
+        return peer_process(self._connection)
 
     def _ask(
         self, request: dict[str, Any], descriptors: Sequence[int] = (), *, expected: int = 0
@@ -58,8 +75,7 @@ class MailboxLine:
         self, request: dict[str, Any], descriptors: Sequence[int], expected: int
     ) -> tuple[dict[str, Any], list[int]]:
         try:
-            send_message(self._connection, encode_map(request), descriptors)
-            message = receive_message(self._connection)
+            message = self._exchange(encode_map(request), descriptors)
         except TimeoutError:
             raise _gone("no answer in time") from None
         except (OSError, PeerError) as error:
@@ -80,6 +96,21 @@ class MailboxLine:
             close_all(received)
             raise
         return reply, received
+
+    def _exchange(
+        self, payload: bytes, descriptors: Sequence[int]
+    ) -> tuple[bytes, list[int]] | None:
+        """Send one message and receive one, or never use this connection again."""
+        if self._cut_off:
+            raise PeerError("the connection was cut off before an answer")
+        try:
+            send_message(self._connection, payload, descriptors)
+            return receive_message(self._connection)
+        except BaseException:
+            # Ctrl-C as well: what comes now is no answer to the next question.
+            self._cut_off = True
+            self.close()
+            raise
 
 
 def given(descriptor: int | None) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from spacegray.errors import SpacegrayError, UsageError
 from spacegray.links import Target
 from spacegray.paths import Paths
 from spacegray.workstation import create as creation
-from spacegray.workstation import hold, ways_back
+from spacegray.workstation import hold, jobs, ways_back
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.events import Event
 
@@ -176,7 +176,7 @@ def restart(name: str, files: Files, *, accelerator: str | None, timeout_seconds
 
 def delete(name: str, *, ask: bool) -> None:
     """Remove a workstation for good."""
-    workstation = Workstation.find(Paths.current(), name)
+    workstation = Workstation.to_delete(Paths.current(), name)
     if ask and not confirmed(
         f"deleting {name}",
         "this destroys its disk and its keys",
@@ -185,9 +185,10 @@ def delete(name: str, *, ask: bool) -> None:
     ):
         print("nothing was deleted")
         return
+    seal = creation.seal_of(workstation.at)
     destroyed = workstation.delete()
     print(f"{name} is deleted")
-    if not destroyed and workstation.spec.seal == "tpm2":
+    if not destroyed and seal == "tpm2":
         print("the TPM could not be reached: what it keeps for that chip, useless now, stays there")
 
 
@@ -284,19 +285,33 @@ def _create(
 
 
 def _must_match(workstation: Workstation, order: Order) -> None:
-    """Options that only creating can follow are not silently ignored."""
-    has, wants = workstation.spec.edition, order.edition
-    sealed, seals = workstation.spec.seal, order.seal
-    if (
-        (wants is not None and wants != has)
-        or (seals is not None and seals != sealed)
-        or (order.spec is not None and order.resolve() != workstation.spec)
-    ):
+    """Options that only creating can follow are not silently ignored.
+
+    What was exchanged on the repair bench since is: the order is the machine's all the same.
+    """
+    name, has = workstation.name, workstation.spec
+    if order.spec is not None:
+        wants = order.resolve()
+    else:
+        given = {"edition": order.edition, "seal": order.seal}
+        wants = specs.replace(has, {key: value for key, value in given.items() if value})
+    differing = {
+        field: f"{field} is {getattr(has, field)}, not {getattr(wants, field)}"
+        for field in has.__struct_fields__
+        if getattr(has, field) != getattr(wants, field)
+    }
+    # A machine that was changed may bear no day any more.
+    passed_over = (*jobs.EXCHANGED, "ordered")
+    other = [said for field, said in differing.items() if field not in passed_over]
+    if other:
         raise UsageError(
-            f"starting {workstation.name}",
-            f"it exists with another spec (edition {has}, seal {sealed})",
+            f"starting {name}",
+            f"it exists with another spec: {'; '.join(other)}",
             "leave the options away, choose another name, or `delete` it first",
         )
+    exchanged = [said for field, said in differing.items() if field in jobs.EXCHANGED]
+    if exchanged:
+        print(f"{name} stays as it is: {'; '.join(exchanged)} (`service do` changes that)")
 
 
 def tell(bars: Bars, event: Event) -> None:

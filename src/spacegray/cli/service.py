@@ -29,7 +29,7 @@ from spacegray.paths import Paths
 from spacegray.service import history as histories
 from spacegray.service import orders, providers
 from spacegray.service.jobs import bench, logic_board, words
-from spacegray.workstation import image, jobs
+from spacegray.workstation import jobs
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.jobs import Job
 
@@ -143,6 +143,7 @@ def logic_board_(
     **files: str | None,
 ) -> None:
     """Exchange logic board and chip: all data lost, a new system made."""
+    to = None if backup is None else Path(backup)
     job = logic_board.JOB
     paths, workstation = _found(name, job)
     order = _order(name, job, work_order, open_the_machine)
@@ -152,12 +153,6 @@ def logic_board_(
     password_hash, shown = everyday.first_user(user_password_file, user, ask=not yes)
     with told_to_end(), output.Bars() as bars:
         asker = Asker(name, files_of(files), ask=not yes, pause=bars.paused)
-        if backup is not None:
-            to = Path(backup)
-            image.export(
-                workstation, to, image.format_of(to), owner=asker, replace=False, progress=bars
-            )
-            bars.note(f"the disk of {name} is kept in {to}: keep it as you would the machine")
         ecid = logic_board.perform(
             paths,
             workstation,
@@ -166,6 +161,8 @@ def logic_board_(
             mirror=mirror or host.mirror(),
             password_hash=password_hash,
             progress=bars,
+            backup=to,
+            replace=yes,
         )
     print(f"{name} has a new logic board with a new chip, ECID {ecid}, without a password")
     print(f"`start {name}` powers it on; the service record goes on")

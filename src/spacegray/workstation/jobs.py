@@ -37,6 +37,8 @@ VALUES: Final[dict[Kind, tuple[str, ...]]] = {
 
 HARDWARE: Final = ("cores", "memory_gb", "graphics", "ssd_tb", "mount")
 """What of a spec is hardware: what the service record keeps of a machine."""
+EXCHANGED: Final = ("cores", "memory_gb", "mount")
+"""What of it the jobs change: a machine may differ in it from the order that it was made by."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -84,13 +86,16 @@ def changed(spec: Spec, job: Job) -> Spec:
             return spec
 
 
-def carry_out(at: WorkstationPaths, job: Job) -> None:
+def carry_out(at: WorkstationPaths, job: Job, *, of_its_day: bool = True) -> None:
     """Change the machine, which is off, as the job says; raises SpacegrayError.
 
-    A module that comes in is new: empty, and paired with no chip.
+    A module that comes in is new: empty, and paired with no chip. A machine that is not
+    `of_its_day` any more bears no day of an order from now on.
     """
     spec = specs.load(at.spec)
     wanted = changed(spec, job)
+    if not of_its_day:
+        wanted = specs.replace(wanted, {"ordered": ""})
     if wanted != spec:
         write_atomically(at.spec, specs.dump(wanted).encode())
     for number in job.modules:
@@ -106,12 +111,18 @@ def hardware(spec: Spec) -> dict[str, Any]:
 
 
 def detail(
-    spec: Spec, job: Job, *, identity_key: str | None = None, new_chip: str | None = None
+    spec: Spec,
+    job: Job,
+    *,
+    identity_key: str | None = None,
+    new_chip: str | None = None,
+    of_its_day: bool = True,
 ) -> bytes:
     """What a chip is to sign besides the job's name: a CBOR map, as docs/service.md has it.
 
     `identity_key` (PEM) is the chip's own, for its first entry; `new_chip` the ECID of the chip
-    that a new logic board brings.
+    that a new logic board brings; `of_its_day` whether the machine, if it bears the day of its
+    order, is one that could be had on it when the job is done.
     """
     said: dict[str, Any] = {
         "before": hardware(spec),
@@ -122,4 +133,6 @@ def detail(
         said["key"] = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if new_chip is not None:
         said["new chip"] = new_chip
+    if not of_its_day:
+        said["ordered"] = ""
     return cbor2.dumps(said, canonical=True)

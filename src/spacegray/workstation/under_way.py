@@ -80,10 +80,13 @@ def settle(at: WorkstationPaths, mailbox: ChipClient) -> bool:
     The chip is open, the machine off. Raises SpacegrayError, and BoardExchangedError where this
     is not the chip any more; `board.exchange` puts the new one in its place then.
     """
+    if at.took_over.exists():
+        shown = mailbox.show()
+        take_over(at, ecid=shown["ecid"], seal=shown["seal"])
     changed = _go_on(at, mailbox)
     found = read(at)
     if found is None:
-        _forget(at)
+        end(at)
         return changed
     shown = mailbox.show()
     if shown["put_back"]:
@@ -94,11 +97,11 @@ def settle(at: WorkstationPaths, mailbox: ChipClient) -> bool:
         append(at, kept.last)
         job, detail = spoken(kept.last)
         if detail.get("new chip", own) != own and board.decide(at, kept.head):
-            _forget(at)
+            end(at)
             raise BoardExchangedError
-        jobs.carry_out(at, job)
+        jobs.carry_out(at, job, of_its_day=detail.get("ordered") != "")
         changed = True
-    _forget(at)
+    end(at)
     return changed
 
 
@@ -145,10 +148,23 @@ def set_aside(at: WorkstationPaths, ecid: str) -> None:
 
     Nobody can vouch for its end any more, so that no chip goes on with it.
     """
-    _forget(at)
+    end(at)
     if at.service_record.exists():
         at.service_record.rename(at.service_record.with_name(f"record-{ecid}"))
         sync_folder(at.service_record.parent)
+
+
+def take_over(at: WorkstationPaths, *, ecid: str, seal: specs.Seal) -> None:
+    """The chip in place has taken the disk over from one that is gone: note down what follows."""
+    spec = specs.load(at.spec)
+    if spec.seal != seal:
+        write_atomically(at.spec, specs.dump(specs.replace(spec, {"seal": seal})).encode())
+    before = create.installed(at)
+    if before is not None and before.ecid != ecid:
+        set_aside(at, before.ecid)
+        create.note_chip(at, ecid)
+    at.took_over.unlink(missing_ok=True)
+    sync_folder(at.state_folder)
 
 
 def spoken(entry: bytes) -> tuple[Job, dict[str, Any]]:
@@ -165,7 +181,8 @@ def spoken(entry: bytes) -> tuple[Job, dict[str, Any]]:
         ) from None
 
 
-def _forget(at: WorkstationPaths) -> None:
+def end(at: WorkstationPaths) -> None:
+    """Remove the note: nothing is under way any more."""
     try:
         at.under_way.unlink()
         sync_folder(at.under_way.parent)

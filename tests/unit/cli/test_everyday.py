@@ -3,6 +3,8 @@
 import io
 import re
 import subprocess
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -10,6 +12,7 @@ from spacegray.cli import everyday
 from spacegray.cli.everyday import Order
 from spacegray.errors import UsageError
 from spacegray.spec import Spec
+from spacegray.workstation.api import Workstation
 
 
 def order(**fields):
@@ -25,6 +28,40 @@ def test_single_options_go_over_the_specs(tmp_path):
     )
     assert order(spec=str(path), seal="keyfile").resolve().seal == "keyfile"
     assert order().resolve() == Spec()
+
+
+def existing(**fields):
+    return cast(Workstation, SimpleNamespace(name="old", spec=Spec(edition="tiny", **fields)))
+
+
+def test_a_machine_is_started_by_its_order_whatever_was_exchanged_since(tmp_path, capsys):
+    path = tmp_path / "spec.toml"
+    path.write_text('memory_gb = 32\nedition = "tiny"\nordered = "2017-12-14"\nmount = "vesa"\n')
+    made = {"ordered": "2017-12-14", "mount": "vesa"}
+    everyday._must_match(existing(**made), order(spec=str(path)))
+    assert not capsys.readouterr().out
+    everyday._must_match(existing(memory_gb=256, cores=18), order(spec=str(path)))
+    said = capsys.readouterr().out
+    for each in ("cores is 18, not 8", "memory_gb is 256, not 32", "mount is stand, not vesa"):
+        assert each in said
+    assert "ordered" not in said
+
+
+def test_an_order_for_another_machine_is_refused_with_all_that_differs(tmp_path):
+    path = tmp_path / "spec.toml"
+    path.write_text('memory_gb = 64\ngraphics = "vega-64"\nssd_tb = 2\nedition = "tiny"\n')
+    with pytest.raises(UsageError) as caught:
+        everyday._must_match(existing(ssd_tb=4), order(spec=str(path), seal="tpm2"))
+    assert caught.value.stopped_by == (
+        "it exists with another spec: graphics is vega-56, not vega-64; ssd_tb is 4, not 2; "
+        "seal is keyfile, not tpm2"
+    )
+
+
+def test_options_are_held_to_the_machine_too():
+    everyday._must_match(existing(memory_gb=64), order(edition="tiny", seal="keyfile"))
+    with pytest.raises(UsageError, match="another spec: edition is tiny, not base;"):
+        everyday._must_match(existing(), order(edition="base"))
 
 
 def test_a_spec_comes_from_standard_input(monkeypatch):

@@ -59,15 +59,38 @@ def test_each_changes_what_it_names_and_nothing_else(at: WorkstationPaths, job: 
         name for name in after.__struct_fields__ if getattr(after, name) != getattr(before, name)
     }
     assert fields <= {"memory": {"memory_gb"}, "processor": {"cores"}}.get(job.kind, {"mount"})
+    assert fields <= set(jobs.EXCHANGED) <= set(jobs.HARDWARE)
     new = [number for number, name in enumerate(NAMES)
            if (at.folder / name).read_bytes().startswith(NEW_MAGIC)]  # fmt: skip
     assert new == list(job.modules)
 
 
+def test_the_order_is_for_nothing_that_no_job_changes():
+    other = Spec(cores=18, memory_gb=256, mount="vesa")
+    seen = {
+        name
+        for spec in (Spec(), other)
+        for job in ALL
+        for name in jobs.EXCHANGED
+        if getattr(jobs.changed(spec, job), name) != getattr(spec, name)
+    }
+    assert seen == set(jobs.EXCHANGED)
+
+
+def test_a_machine_that_is_of_no_day_any_more_bears_none(at: WorkstationPaths):
+    """Twice: one that was cut off is done again."""
+    at.spec.write_text(specs.dump(Spec(ordered="2017-12-14")))
+    jobs.carry_out(at, Job("memory", "64"))
+    assert specs.load(at.spec) == Spec(memory_gb=64, ordered="2017-12-14")
+    for _ in range(2):
+        jobs.carry_out(at, Job("memory", "256"), of_its_day=False)
+        assert specs.load(at.spec) == Spec(memory_gb=256)
+
+
 @pytest.mark.parametrize("job", ALL, ids=lambda job: job.text)
 def test_what_a_chip_signs_of_it_fits_and_says_the_machine(job: Job):
     chip = Signer()
-    detail = jobs.detail(Spec(), job, identity_key=chip.pem, new_chip=chip.ecid)
+    detail = jobs.detail(Spec(), job, identity_key=chip.pem, new_chip=chip.ecid, of_its_day=False)
     assert len(detail) <= 512
     said = cbor2.loads(detail)
     assert said["before"] == jobs.hardware(Spec())
@@ -104,7 +127,9 @@ def test_the_document_names_every_job_and_all_that_is_signed():
     text = (ROOT / "docs" / "service.md").read_text()
     for job in ALL:
         assert f"`{job.text}`" in text
-    said = cbor2.loads(jobs.detail(Spec(), ALL[0], identity_key=Signer().pem, new_chip="0x1"))
+    said = cbor2.loads(
+        jobs.detail(Spec(), ALL[0], identity_key=Signer().pem, new_chip="0x1", of_its_day=False)
+    )
     for name in (*said, *jobs.HARDWARE):
         assert f"`{name}`" in text
     assert f"({under_way.LENGTH_BYTES} bytes, big-endian)" in text

@@ -1,16 +1,25 @@
 """Work orders and keys as files: what is none is refused before anybody is asked."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from spacegray.chip.client import Provider
 from spacegray.cli.app import run
-from spacegray.errors import UsageError
+from spacegray.errors import SpacegrayError, UsageError
 from spacegray.paths import Paths
 from spacegray.service import orders, providers
 from spacegray.workstation.jobs import Job
+from tests.support.authority import TestAuthority, another_authority, the_authority
+from tests.support.work_orders import DAY_SECONDS, work_order
+
+ECID = 0xFEDC_BA98_7654_3210
+JOB = Job("logic-board")
+NOW = int(time.time())
 
 
 def pem(curve: ec.EllipticCurve) -> bytes:
@@ -28,6 +37,49 @@ def test_an_order_is_a_small_file(tmp_path: Path):
             orders.read(file)
     file.write_bytes(b"order")
     assert orders.read(file) == b"order"
+
+
+def foreseen(order: bytes, *signers: TestAuthority) -> str:
+    """Why a chip that trusts these would not take it; empty where it would."""
+    trusted = [Provider(name="shop", fingerprint="0" * 64, key=each.ticket_key) for each in signers]
+    try:
+        orders.foresee(order, "exchanging", ecid=f"0x{ECID:016x}", job=JOB, trusted=trusted)
+    except SpacegrayError as error:
+        return error.stopped_by
+    return ""
+
+
+def test_an_order_that_a_chip_would_take_is_foreseen_to_be_taken():
+    order = work_order(the_authority(), ECID, JOB.text)
+    assert foreseen(order, another_authority(), the_authority()) == ""
+    assert "no trusted provider signed it" in foreseen(order, another_authority())
+    assert "no trusted provider signed it" in foreseen(order)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"ecid": 1}, "for another chip"),
+        ({"job": "memory 64"}, "for another job"),
+        ({"not_before": NOW - 2 * DAY_SECONDS, "not_after": NOW - 60}, "not valid now"),
+        ({"not_before": NOW + 3600}, "not valid now"),
+        ({"version": 2}, "it is none"),
+        ({"type": "ticket"}, "it is none"),
+        ({"id": b"short"}, "it is none"),
+        ({"more": 1}, "it is none"),
+    ],
+    ids=str,
+)
+def test_an_order_for_something_else_is_foreseen_to_be_refused(changed: dict[str, Any], says: str):
+    order = work_order(the_authority(), ECID, JOB.text, **changed)
+    assert says in foreseen(order, the_authority())
+
+
+def test_what_is_no_order_is_foreseen_to_be_refused():
+    order = work_order(the_authority(), ECID, JOB.text)
+    for wrong in (b"order", order[:-1], order + b"\0", b"\xd2\x80", b"\xff" * 512):
+        assert "it is none" in foreseen(wrong, the_authority())
+    assert foreseen(the_authority().sign_payload(b"\xa0"), the_authority())
 
 
 def test_a_key_is_a_p256_key_in_pem(tmp_path: Path):

@@ -8,20 +8,23 @@ one is in place its disk counts as empty: should this be cut off then, `restore`
 import contextlib
 import shutil
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from spacegray import spec as specs
 from spacegray.boot.authority import embedded
 from spacegray.chip import launch as chips
 from spacegray.chip.refusal import ChipRefusalError
-from spacegray.errors import SpacegrayError, StoppedError
+from spacegray.errors import SpacegrayError
 from spacegray.files import make_private
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.progress import Progress
+from spacegray.service import orders
 from spacegray.service.jobs import bench, words
-from spacegray.spec import Seal
+from spacegray.service.jobs.bench import Signing
+from spacegray.spec import Seal, Spec
 from spacegray.system.build import build
-from spacegray.workstation import board, hold, known, life, under_way, ways_back
+from spacegray.workstation import board, create, hold, image, known, life, under_way, ways_back
 from spacegray.workstation.api import Workstation
 from spacegray.workstation.jobs import Job
 from spacegray.workstation.unlock import Owner, Standing
@@ -38,18 +41,39 @@ def perform(
     mirror: str,
     password_hash: str,
     progress: Progress,
+    backup: Path | None = None,
+    replace: bool = False,
 ) -> str:
     """Exchange it, and put a new system onto the empty disk; returns the new chip's ECID.
 
-    `password_hash` is the new first user's, in crypt(5) form. Raises SpacegrayError.
+    `password_hash` is the new first user's, in crypt(5) form. The plain disk is copied into the
+    image `backup` before, which is kept if it exists, unless `replace`. Raises SpacegrayError.
     """
+    with bench.told_if_signed(workstation.name, JOB) as signing:
+        if backup is None:
+            kept: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        else:
+            kept = _kept(workstation, owner, order, backup, replace, signing, progress)
+        with kept:
+            return _exchange(
+                paths, workstation, owner, order, mirror, password_hash, signing, progress
+            )
+
+
+def _exchange(
+    paths: Paths,
+    workstation: Workstation,
+    owner: Owner,
+    order: bytes,
+    mirror: str,
+    password_hash: str,
+    signing: Signing,
+    progress: Progress,
+) -> str:
     at = workstation.at
     doing = words.doing(workstation.name, JOB)
     with hold.held(at, doing, bench.PURPOSE):
-        # First of all, what may be under way decides which chip is this machine's.
-        with hold.opened_chip(at, doing, owner, wants="chip") as chip:
-            spec, shown = specs.load(at.spec), chip.mailbox.show()
-        _must_decide(at, doing, put_back=shown["put_back"])
+        spec, shown = _look(at, doing, owner, order)
         system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
         new = board.fresh(at)
         board.discard(new)
@@ -57,13 +81,11 @@ def perform(
             undone.callback(_discard_if_nobodys, at, new)
             ecid = _born(paths, new, shown["seal"], doing, owner)
             _carry_over(at, new, doing)
-            undone.enter_context(_told_what_is_left(at, doing))
             with hold.opened_chip(at, doing, owner, wants="chip") as chip:
-                bench.sign(at, chip.mailbox, spec, JOB, owner, order=order, new_chip=ecid)
+                bench.sign(at, chip.mailbox, spec, JOB, owner, signing, order=order, new_chip=ecid)
                 with contextlib.suppress(under_way.BoardExchangedError):
                     under_way.settle(at, chip.mailbox)
         with (
-            _told_what_is_left(at, doing),
             hold.opened_chip(at, doing, owner, wants="chip") as chip,
             embedded(paths.authority) as authority,
         ):
@@ -77,18 +99,56 @@ def perform(
     return ecid
 
 
+def _look(
+    at: WorkstationPaths, doing: str, owner: Owner, order: bytes
+) -> tuple[Spec, dict[str, Any]]:
+    """The spec, and what the chip says; raises SpacegrayError where it will not sign.
+
+    First of all, what may be under way decides which chip is this machine's.
+    """
+    with hold.opened_chip(at, doing, owner, wants="chip") as chip:
+        spec, shown = specs.load(at.spec), chip.mailbox.show()
+        trusted = chip.mailbox.service().providers
+    _must_decide(at, doing, put_back=shown["put_back"])
+    if order:
+        orders.foresee(order, doing, ecid=shown["ecid"], job=JOB, trusted=trusted)
+    return spec, shown
+
+
 @contextlib.contextmanager
-def _told_what_is_left(at: WorkstationPaths, doing: str) -> Iterator[None]:
-    """Ctrl-C from the old chip's signature on: this job would be another one, another board's."""
+def _kept(
+    workstation: Workstation,
+    owner: Owner,
+    order: bytes,
+    to: Path,
+    replace: bool,
+    signing: Signing,
+    progress: Progress,
+) -> Iterator[None]:
+    """The plain disk copied before; the copy goes again where the chip did not sign.
+
+    But for one that replaced another: nothing would be left of either.
+    """
+    at, doing = workstation.at, words.doing(workstation.name, JOB)
+    with hold.held(at, doing, bench.PURPOSE):
+        _look(at, doing, owner, order)
+    installed = create.installed(at)
+    if installed is not None and installed.empty:
+        # Above all where this job was cut off before: the copy made then is the only one.
+        raise SpacegrayError(doing, "there is nothing on its disk to keep", "leave --backup away")
+    existed = to.exists()
+    image.export(
+        workstation, to, image.format_of(to), owner=owner, replace=replace, progress=progress
+    )
     try:
+        progress.note(f"the disk of {at.name} is kept in {to}: keep it as you would the machine")
         yield
-    except KeyboardInterrupt:
-        raise StoppedError(
-            doing,
-            "interrupted",
-            f"`service history {at.name}` says which chip is in place; where it is the new one, "
-            f"`restore {at.name}` puts a system onto its empty disk",
-        ) from None
+    except BaseException:
+        if not signing.possible and not existed:
+            with contextlib.suppress(OSError):
+                to.unlink()
+                progress.note(f"the disk of {at.name} is as it was; its copy {to} is removed")
+        raise
 
 
 def _must_decide(at: WorkstationPaths, doing: str, *, put_back: bool) -> None:

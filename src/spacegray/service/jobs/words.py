@@ -74,6 +74,24 @@ def must_change(name: str, spec: Spec, job: Job) -> None:
     raise UsageError(doing(name, job), f"{has} already", f"see `show {name}`")
 
 
+def left(name: str, job: Job) -> str:
+    """What to do where it was cut off while the chip may have signed it."""
+    asked = f"`service history {name}` says"
+    match job.kind:
+        case "logic-board":
+            return (
+                f"{asked} which chip is in place; where it is the new one, `restore {name}` puts a "
+                "system onto its empty disk"
+            )
+        case "ssd":
+            return (
+                f"{asked} whether it was done; if so, ALL that was on its disk is lost, and "
+                f"`restore {name}` comes next"
+            )
+        case _:
+            return f"{asked} whether it was done"
+
+
 def done(job: str, before: dict[str, Any], after: dict[str, Any]) -> str:
     """What an entry of the record says was done, as a sentence; the job's name if it is strange."""
     try:
