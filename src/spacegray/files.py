@@ -77,9 +77,19 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             raise
         sync_folder(path.parent)
     except OSError as error:
-        raise SpacegrayError(
-            f"writing {path}", error.strerror, "make room on that disk and try again"
-        ) from None
+        raise SpacegrayError(f"writing {path}", error.strerror, _remedy(path, error)) from None
+
+
+def _remedy(path: Path, error: OSError) -> str:
+    """What to do where a file cannot be written."""
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"there is no folder {path.parent}: make it, or choose another"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"see that this user may write in {path.parent}, or choose another folder"
+        case errno.ENOSPC | errno.EDQUOT:
+            return "make room on that disk and try again"
+    return "see to that disk and try again"
 
 
 @contextlib.contextmanager

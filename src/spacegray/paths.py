@@ -106,6 +106,11 @@ class WorkstationPaths:
         return self.folder / "recovery.json"
 
     @property
+    def unfinished(self) -> Path:
+        """There while it is being created or removed: nothing of it is of value then."""
+        return self.state_folder / "unfinished"
+
+    @property
     def chip_facts(self) -> Path:
         """What the chip said of itself when it was last spoken to."""
         return self.state_folder / "known.json"
@@ -162,6 +167,13 @@ class WorkstationPaths:
         Beside the chip's own files: who may write to the workstation's folder has no say in it.
         """
         return self.state_folder / "continues"
+
+    @property
+    def took_over(self) -> Path:
+        """There where this chip, from a recovery bundle, has taken the disk over from the one
+        before, until that is gone.
+        """
+        return self.state_folder / "took-over"
 
     def beside(self, word: str) -> "WorkstationPaths":
         """The same with another state folder, beside the own: of a chip not yet, or no more, its.

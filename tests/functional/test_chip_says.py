@@ -61,6 +61,8 @@ def test_a_statement_is_made_and_checked(powered_off: Running, tmp_path: Path):
         (("chip", "attest", "--verify", "/nowhere"), "No such file"),
         (("chip", "attest", "--verify", "/dev/null", "--out", "x"), "--out does not belong"),
         (("chip", "attest", "--nonce", NONCE, "--key", "x"), "--key belongs to --verify"),
+        (("chip", "attest", "--nonce", NONCE, "--out", "-"), "it is not text"),
+        (("chip", "attest", "--nonce", NONCE, "--out", "/etc/passwd"), "something of that name"),
         (("password",), "Usage"),
         (("password", "set", "--password-file", "/nowhere"), "/nowhere"),
         (("password", "set"), "--new-password-file"),

@@ -195,7 +195,7 @@ def test_target_disk_serves_the_plain_disk_and_holds_the_machine(
         for words in (
             ("start", "pro"),
             ("export", "pro", str(tmp_path / "image")),
-            ("erase", "pro", "--yes"),
+            ("restore", "pro", "--yes"),
             ("target-disk", "pro", "--socket", str(tmp_path / "other")),
             ("delete", "pro", "--yes"),
         ):

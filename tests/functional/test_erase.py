@@ -130,11 +130,63 @@ def test_an_erased_one_takes_an_image_and_new_locks(cli: Cli, tmp_path: Path):
     assert chip(cli)["password"] is False
 
 
-def test_a_machine_in_use_by_others_is_not_restored(cli: Cli, tmp_path: Path):
-    process = cli.popen("target-disk", "pro", "--socket", str(tmp_path / "socket"))
+def test_a_machine_in_use_by_others_is_not_restored_but_erased(cli: Cli, tmp_path: Path):
+    socket = str(tmp_path / "socket")
+    process = cli.popen("target-disk", "pro", "--socket", socket)
     assert process.stdout is not None
     assert "target disk mode" in process.stdout.readline()
-    for verb in ("restore", "erase"):
-        assert "it is in target disk mode" in line(cli(verb, "pro", "--yes", check=False))
-    process.terminate()
-    process.communicate(timeout=60)
+    assert "it is in target disk mode" in line(cli("restore", "pro", "--yes", check=False))
+    receipts = cli.paths.workstation("pro").folder / "receipts"
+    before = len(list(receipts.iterdir()))
+    cli("erase", "pro", "--yes")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == (
+        f"spacegray: serving the disk of pro at {socket}: it was erased meanwhile; "
+        "`restore pro` makes a new system"
+    )
+    facts = cli.show()
+    assert (facts["busy"], facts["chip"]["life"]) == (None, "erased")
+    assert len(list(receipts.iterdir())) == before + 1
+    assert not list(cli.paths.workstation("pro").folder.glob("*.module"))
+
+
+def test_a_prompt_that_holds_the_chip_does_not_stop_an_erasing(cli: Cli, tmp_path: Path):
+    image = tmp_path / "image"
+    image.write_bytes(bytes(1 << 20))
+    cli("import", "pro", str(image))
+    words = written(tmp_path, password="another horse")
+    cli("password", "set", "--new-password-file", words["password"])
+    with Terminal([str(ROOT / "run"), "password", "verify", "pro"], cli.environment) as screen:
+        screen.until("Password of pro: ")
+        cli("erase", "pro", "--yes")
+        screen.type("another horse\n")
+        status, said = screen.end()
+    assert status == 1
+    assert said.splitlines()[-1].endswith(
+        "it was erased meanwhile; `restore pro` makes a new system"
+    )
+    assert chip(cli)["life"] == "erased"
+
+
+def test_a_sealed_machine_is_erased_with_its_passphrase_also_while_it_is_locked(
+    cli: Cli, tmp_path: Path
+):
+    words = written(tmp_path, right="a good passphrase", wrong="a wrong passphrase")
+    cli(
+        *("create", "sealed", "--edition", "tiny", "--yes"),
+        *("--seal", "passphrase", "--passphrase-file", words["right"]),
+    )
+    with Terminal([str(ROOT / "run"), "start", "sealed"], cli.environment) as screen:
+        screen.until("Passphrase of sealed: ")
+        refused = cli("erase", "sealed", "--yes", check=False)
+        assert "give --passphrase-file FILE" in line(refused, 2)
+        refused = cli("erase", "sealed", "--yes", "--passphrase-file", words["wrong"], check=False)
+        assert "erasing sealed: " in line(refused)
+        assert cli.show("sealed")["state"] == "locked"
+        cli("erase", "sealed", "--yes", "--passphrase-file", words["right"])
+        screen.type("a good passphrase\n")
+        screen.end()
+    facts = cli.show("sealed")
+    assert (facts["state"], facts["reason"]) == ("off", "erased")
+    assert facts["chip"]["life"] == "erased"

@@ -1,6 +1,7 @@
 """Files stand whole or not at all, and a lock is dropped with its holder."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -65,3 +66,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SpacegrayError, match=r"creating .*SPACEGRAY_HOME"):
         make_private(tmp_path / "file" / "folder")
+
+
+def test_what_to_do_is_told_by_what_stopped_it(tmp_path):
+    with pytest.raises(SpacegrayError, match="make it, or choose another"):
+        write_atomically(tmp_path / "none" / "file", b"")
+    with pytest.raises(SpacegrayError) as caught:
+        write_atomically(pathlib.Path("/proc/sys/file"), b"")
+    assert "make room" not in str(caught.value)

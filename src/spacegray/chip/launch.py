@@ -1,5 +1,6 @@
 """Starting a chip: the process is the caller's child and dies with the caller's thread."""
 
+import contextlib
 import os
 import re
 import select
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from spacegray import files, process, programs
+from spacegray.chip import privacy
 from spacegray.chip import tpm as tpms
 from spacegray.chip.client import ChipClient
 from spacegray.chip.controller import PROGRAM_NAME
@@ -128,13 +130,16 @@ def launch(
     With `new` nothing is opened: for a birth under `seal`, and to destroy whatever there is.
     Otherwise it opens, and waits sealed where it needs its passphrase. `tpm`: where this host's
     TPM is, which counts only for that seal; SPACEGRAY_TPM or the kernel's where it is not said.
-    What the chip says on standard error goes to the end of `log`. Call it from a thread that
-    lives as long as the chip is to: the kernel ends the chip together with that thread. Raises
-    SpacegrayError with the chip's own words, as ChipRefusalError where there is a code.
+    What the chip says on standard error goes to the end of `log`, if that can be written. Call it
+    from a thread that lives as long as the chip is to: the kernel ends the chip together with that
+    thread. Raises SpacegrayError with the chip's own words, as ChipRefusalError where there is a
+    code.
     """
+    state_folder = files.make_private(paths.state_folder)
+    privacy.tighten(state_folder, paths.name)
     options = Options(
         name=paths.name,
-        state=str(files.make_private(paths.state_folder)),
+        state=str(state_folder),
         folder=str(paths.folder),
         run=str(files.make_private(paths.run)),
         vaultd=str(vaultd or find_vaultd()),
@@ -163,9 +168,11 @@ def launch(
 
 
 def _open_log(log: Path | None) -> int:
-    if log is None:
-        return os.memfd_create("chip-diagnostics", os.MFD_CLOEXEC)
-    return os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    # Where there is no writing, the chip speaks all the same: it may be started to be erased.
+    with contextlib.suppress(OSError):
+        if log is not None:
+            return os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return os.memfd_create("chip-diagnostics", os.MFD_CLOEXEC)
 
 
 def _await_ready(chip: ChipProcess, timeout_seconds: float) -> None:

@@ -22,11 +22,11 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "put_back": (
         "the chip's state folder, or a part of it, is older than the chip remembers",
-        f"put the newest back, give the recovery key, {_BUNDLE}",
+        f"put the newest back, have `ssd accept` take this with the recovery key, {_BUNDLE}",
     ),
     "tpm": (
         "the host's TPM does not do its part",
-        f"see to it (`doctor`; SPACEGRAY_TPM names another), {_BUNDLE}",
+        f"see to it (`doctor` looks, SPACEGRAY_TPM names another), {_BUNDLE}",
     ),
     "storage": (
         "the host does not keep what the vault writes",

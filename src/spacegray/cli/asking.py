@@ -15,6 +15,7 @@ from spacegray.cli import secret
 from spacegray.cli.interrupts import told_to_end
 from spacegray.cli.secret import Secret
 from spacegray.errors import SpacegrayError, UsageError
+from spacegray.workstation import ways_back
 from spacegray.workstation.unlock import WORDS, Answer, Given, Kind, Standing
 
 UNCOUNTED_TRIES: Final = 3
@@ -140,7 +141,9 @@ class Asker:
             else budget.left > 0 and budget.wait_seconds == 0
         )
         if last.code in ("absent", "put_back") or not free or not self._asks(kind):
-            raise SpacegrayError(doing, last.stopped_by, last.next_step, link="chip")
+            put_back = last.code == "put_back"
+            next_step = ways_back.accepting(self._name) if put_back else last.next_step
+            raise SpacegrayError(doing, last.stopped_by, next_step, link="chip")
         with self.pause():
             print(f"{last.stopped_by}", file=sys.stderr, flush=True)
         self._kept.pop(kind).close()

@@ -1,5 +1,6 @@
 """The verbs of the chip: what it says of itself, plainly and signed."""
 
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from spacegray.chip.messages import NONCE_LEAST_BYTES, NONCE_LIMIT_BYTES
 from spacegray.cli import output
 from spacegray.cli.asking import Asker, Files
 from spacegray.cli.options import format_option, name_argument, passphrase_option
+from spacegray.cli.writing import STDOUT, must_be_elsewhere
 from spacegray.errors import UsageError
 from spacegray.files import write_atomically
 from spacegray.paths import Paths
@@ -89,6 +91,8 @@ def attest(
     if wanted is None:
         raise click.UsageError("--nonce is missing: a fresh random one, from whoever asks")
     workstation = Workstation.find(Paths.current(), name)
+    if out is not None:
+        _may_write(workstation, out)
     asker = Asker(name, Files(passphrase=passphrase_file))
     statement, identity_key = facts.attest(workstation, asker, wanted)
     if out is not None:
@@ -99,6 +103,16 @@ def attest(
         return
     output.table(("", f"the chip of {name} states"), _rows(found.plain()))
     print(f"\n{'it is in ' + out if out else '--out FILE keeps the statement itself'}")
+
+
+def _may_write(workstation: Workstation, out: str) -> None:
+    """Raise UsageError where the statement cannot go there: nothing is replaced by one."""
+    doing = f"writing the statement to {out}"
+    if out == STDOUT:
+        raise UsageError(doing, "it is not text", "give a file, or --format json, which has it too")
+    must_be_elsewhere(workstation.at, Path(out), doing)
+    if os.path.lexists(out):
+        raise UsageError(doing, "there is something of that name", "choose another name")
 
 
 def _verify(file: Path, key: str | None, nonce: bytes | None, *, as_json: bool) -> None:

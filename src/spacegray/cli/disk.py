@@ -9,6 +9,7 @@ from spacegray.cli import output
 from spacegray.cli.asking import Asker, Files
 from spacegray.cli.everyday import confirmed
 from spacegray.cli.interrupts import told_to_end
+from spacegray.cli.writing import must_be_elsewhere
 from spacegray.paths import Paths
 from spacegray.progress import Silent
 from spacegray.spec import Seal
@@ -74,10 +75,11 @@ def target(name: str, path: Path, files: Files) -> None:
 
 def export(name: str, file: Path, format_: str | None, files: Files, *, replace: bool) -> None:
     """Copy the plain disk into an image."""
-    wanted = format_ or image.format_of(file)
+    wanted, workstation = format_ or image.format_of(file), _find(name)
+    must_be_elsewhere(workstation.at, file, f"exporting the disk of {name} to {file}")
     with told_to_end(), output.Bars() as bars:
         asker = Asker(name, files, pause=bars.paused)
-        image.export(_find(name), file, wanted, owner=asker, replace=replace, progress=bars)
+        image.export(workstation, file, wanted, owner=asker, replace=replace, progress=bars)
     print(f"{name} is exported to {file} ({wanted}, {output.size(_allocated(file))} on the host)")
     print("it holds the plain disk: keep it as you would the machine")
 
@@ -108,7 +110,10 @@ def accept(name: str, files: Files) -> None:
 
 def export_recovery(name: str, file: Path, files: Files, *, replace: bool) -> None:
     """Write the bundle for a new chip."""
-    recovery.export(_find(name), Asker(name, files), file, replace=replace)
+    workstation = _find(name)
+    doing = f"exporting the recovery bundle of {name} to {file}"
+    must_be_elsewhere(workstation.at, file, doing)
+    recovery.export(workstation, Asker(name, files), file, replace=replace)
     print(f"the recovery bundle of {name} is in {file}; it opens with the recovery key alone")
     print("keep both away from this host, and apart from each other; after the next `erase`,")
     print("`restore` or `import`, and after a new `recovery-key`, make another")

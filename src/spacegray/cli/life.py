@@ -1,6 +1,7 @@
 """The verbs that end a life of the chip, and begin another: erase, restore."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from spacegray import host
 from spacegray.cli import everyday, output
 from spacegray.cli.asking import Asker, Files
 from spacegray.cli.interrupts import told_to_end
-from spacegray.errors import UsageError
+from spacegray.errors import SpacegrayError, UsageError
 from spacegray.paths import Paths
 from spacegray.workstation import life
 from spacegray.workstation.api import Workstation
@@ -27,15 +28,19 @@ def erase(name: str, files: Files, *, receipt: str | None, ask: bool) -> None:
     ):
         print("nothing was erased")
         return
+    trouble: OSError | None = None
     with _room_for(receipt, f"erasing {name}") as file:
         done = life.erase(workstation, Asker(name, files, ask=ask))
         if file is not None:
-            os.write(file, done.receipt)
+            trouble = _fill(file, done.receipt)
     print(f"{name} is erased: the chip took {done.milliseconds:.0f} ms to destroy every key to it")
-    where = [each for each in (done.saved, receipt) if each is not None]
+    written = receipt if trouble is None else None
+    where = [each for each in (done.saved, written) if each is not None]
     if where:
         print(f"the receipt, signed by the chip, is in {' and in '.join(where)}")
     print(f"`restore {name}` makes a new system; `import {name} FILE` brings a copy back")
+    if trouble is not None or not where:
+        _say_lost(name, receipt, trouble, done.saved)
 
 
 def restore(name: str, files: Files, *, mirror: str | None, ask: bool) -> None:
@@ -64,6 +69,31 @@ def restore(name: str, files: Files, *, mirror: str | None, ask: bool) -> None:
     print(f"{name} begins a new life, without a password; `start {name}` powers it on")
     if shown is not None:
         print(shown)
+
+
+def _say_lost(name: str, receipt: str | None, trouble: OSError | None, saved: str | None) -> None:
+    """Raise SpacegrayError: it is erased, but a receipt is not where it was to be."""
+    where = "into its folder"
+    if receipt is not None and trouble is not None:
+        where = f"to {receipt} ({trouble.strerror})"
+        Path(receipt).unlink(missing_ok=True)
+    another = f"`erase {name} --receipt FILE` has the chip sign another, for a disk with room"
+    raise SpacegrayError(
+        f"erasing {name}",
+        f"it is erased, but the receipt could not be written {where}",
+        another if saved is None else f"`cp {saved} FILE` makes a copy of the one that is kept",
+    )
+
+
+def _fill(file: int, receipt: bytes) -> OSError | None:
+    """Write the receipt, durably; returns why not."""
+    try:
+        if os.write(file, receipt) != len(receipt):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file)
+    except OSError as error:
+        return error
+    return None
 
 
 @contextlib.contextmanager

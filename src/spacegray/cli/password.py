@@ -16,7 +16,7 @@ from spacegray.cli.options import (
     recovery_mode_option,
     unlock_options,
 )
-from spacegray.errors import UsageError
+from spacegray.errors import SpacegrayError, UsageError
 from spacegray.paths import Paths
 from spacegray.workstation import known, passwords, ways_back
 from spacegray.workstation.api import Workstation
@@ -137,12 +137,20 @@ def recovery_key(
         password=password_file, recovery_key=recovery_key_file, passphrase=passphrase_file
     )
     asker = Asker(name, files, mode=_mode(recovery_mode))
+    workstation, doing = _find(name), f"making a recovery key for {name}"
+    secret.must_be_seen(doing)
     with told_to_end():
-        reader = passwords.make_recovery_key(_find(name), asker)
+        reader = passwords.make_recovery_key(workstation, asker)
         try:
-            secret.show(reader)
+            seen = secret.show(reader)
         finally:
             os.close(reader)
+    if not seen:
+        raise SpacegrayError(
+            doing,
+            "standard output did not take it: the key was replaced, and nobody saw the new one",
+            f"`recovery-key {name}` makes another",
+        )
     # Not on standard output: there the key is alone, for whoever puts it into a file.
     print(
         f"it unlocks {name} where the password is forgotten, and is shown this once; one that was "

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final, Self
 
 from spacegray import host, process
@@ -145,12 +146,26 @@ def ask_new(doing: str, what: str) -> Secret:
     return first
 
 
-def show(reader: int) -> None:
-    """Have `cat` write what is in a pipe to standard output; raises SpacegrayError."""
-    sys.stdout.flush()
-    child = process.spawn(["cat"], stdin=reader, stdout=sys.stdout.fileno())
-    if child.wait() != 0:
-        raise SpacegrayError("showing it", "standard output does not take it", "ask for a new one")
+def must_be_seen(doing: str) -> None:
+    """Raise UsageError where nobody would see what is shown: asked before there is anything."""
+    info = os.fstat(sys.stdout.fileno())
+    # A standard output that was closed is the null device as well: see `__main__`.
+    if stat.S_ISCHR(info.st_mode) and info.st_rdev == Path(os.devnull).stat().st_rdev:
+        raise UsageError(
+            doing,
+            "nobody would see it: standard output is closed, or thrown away",
+            "run it at a terminal, or with `> FILE`",
+        )
+
+
+def show(reader: int) -> bool:
+    """Have `cat` write what is in a pipe to standard output; returns whether that took all."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    child = process.spawn(
+        ["cat"], stdin=reader, stdout=sys.stdout.fileno(), stderr=subprocess.DEVNULL
+    )
+    return child.wait() == 0
 
 
 def _take(source: int, doing: str) -> Secret:

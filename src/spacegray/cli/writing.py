@@ -1,9 +1,12 @@
 """Where a result goes that is no secret: standard output, or a file, whole or not at all."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
+from spacegray.errors import UsageError
+from spacegray.paths import WorkstationPaths
 from spacegray.workstation import image
 
 STDOUT: Final = "-"
@@ -22,6 +25,18 @@ def may_write(to: str | None, doing: str, *, replace: bool) -> None:
     """
     if to is not None and not to_stdout(to):
         image.may_write(Path(to), doing, replace=replace)
+
+
+def must_be_elsewhere(at: WorkstationPaths, file: Path, doing: str) -> None:
+    """Raise UsageError where `file` would lie among the workstation's own, or replace one."""
+    folder = Path(os.path.realpath(file.absolute().parent))
+    for own in (at.folder, at.state_folder, at.run):
+        if folder.is_relative_to(os.path.realpath(own)):
+            raise UsageError(
+                doing,
+                f"{own} is for the workstation's own files alone",
+                f"choose a path outside, such as {Path.home() / file.name}",
+            )
 
 
 def write(content: str | bytes, to: str | None, doing: str, *, replace: bool = True) -> None:

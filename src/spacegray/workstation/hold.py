@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from spacegray import process
+from spacegray import host, process
 from spacegray.chip import launch as chips
 from spacegray.chip.client import ChipClient
 from spacegray.chip.launch import ChipProcess
@@ -126,25 +126,44 @@ def opened_chip(
 
     With `settled` a job on the repair bench that was cut off is finished or withdrawn first.
     """
-    with contextlib.nullcontext() if settled else contextlib.suppress(SpacegrayError):
-        board.exchange(at)
     with contextlib.ExitStack() as opened:
+        opened.enter_context(_unless_erased(at, doing))
+        with contextlib.nullcontext() if settled else contextlib.suppress(SpacegrayError):
+            exchange_board(at)
         found = opened.enter_context(running_chip(at))
         if wants != "nothing":
-            way, mailbox = _WAYS[wants], found.mailbox
-
-            def give(given: Given) -> Answer:
-                return unlock.unlock(mailbox, given.kind, given.descriptor, given.mode, way)
-
-            unlock.satisfy(doing, owner or unlock.Nobody(), unlock.standing(mailbox, way), give)
+            open_to(found.mailbox, doing, owner, wants)
             if settled:
                 try:
-                    under_way.settle(at, mailbox)
+                    under_way.settle(at, found.mailbox)
                 except under_way.BoardExchangedError:
                     opened.close()
                     again = opened_chip(at, doing, owner, wants=wants)
                     found = opened.enter_context(again)
         yield found
+
+
+def open_to(mailbox: ChipClient, doing: str, owner: Owner | None, wants: Wants) -> None:
+    """Have `owner` give a chip what it needs for what is wanted. Raises what the owner raises."""
+    way = _WAYS[wants]
+
+    def give(given: Given) -> Answer:
+        return unlock.unlock(mailbox, given.kind, given.descriptor, given.mode, way)
+
+    unlock.satisfy(doing, owner or unlock.Nobody(), unlock.standing(mailbox, way), give)
+
+
+def exchange_board(at: WorkstationPaths) -> None:
+    """Finish an exchange of the logic board; raises SpacegrayError, also where nobody may look."""
+    try:
+        board.exchange(at)
+    except OSError as error:
+        raise SpacegrayError(
+            f"opening the state folder of {at.name}",
+            f"{error.filename or at.state_folder}: {error.strerror}",
+            f"`sudo chown -R {host.user()} {at.state_folder}`, if it is that user's",
+            link="chip",
+        ) from None
 
 
 @contextlib.contextmanager
@@ -168,7 +187,7 @@ def any_chip(
             doing, f"it is locked, {record.reason}", f"`start {at.name}` asks for that"
         )
     if record.state in state.ALIVE or holder(at) is not None:
-        with ChipClient(at.mailbox) as mailbox:
+        with _unless_erased(at, doing), ChipClient(at.mailbox) as mailbox:
             try:
                 yield mailbox, False
             finally:
@@ -201,6 +220,20 @@ def running_chip(at: WorkstationPaths) -> Iterator[Chip]:
                 _note(at, mailbox)
     except SpacegrayError as error:
         raise ways_back.explained(at, error) from None
+
+
+@contextlib.contextmanager
+def _unless_erased(at: WorkstationPaths, doing: str) -> Iterator[None]:
+    """Say so where the chip was erased by somebody else, whatever else failed for that reason."""
+    before = known.version(at)
+    try:
+        yield
+    except (SpacegrayError, OSError):
+        if known.read(at).life != "erased" or known.version(at) == before:
+            raise
+        raise SpacegrayError(
+            doing, "it was erased meanwhile", f"`restore {at.name}` makes a new system"
+        ) from None
 
 
 def _note(at: WorkstationPaths, mailbox: ChipClient) -> None:

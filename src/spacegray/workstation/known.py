@@ -43,17 +43,29 @@ class Known(msgspec.Struct, kw_only=True, frozen=True):
         return [name for name, needed in asked if needed]
 
 
-def note(at: WorkstationPaths, shown: dict[str, Any]) -> Known:
-    """Remember what the chip `shown` says of itself, unless it is not open."""
+def note(at: WorkstationPaths, shown: dict[str, Any], *, touch: bool = False) -> Known:
+    """Remember what the chip `shown` says of itself, unless it is not open.
+
+    With `touch` the note is a new one even where it says the same; see `version`.
+    """
     before = read(at)
     if shown.get("state") != "open":
         return before
     known = msgspec.convert(shown, Known)
-    if known != before:
+    if touch or known != before:
         # No more than a note: a full disk must not keep a machine from starting.
         with contextlib.suppress(SpacegrayError):
             write_atomically(at.chip_facts, msgspec.json.encode(known))
     return known
+
+
+def version(at: WorkstationPaths) -> tuple[int, int]:
+    """Another one for each note that was made; zeros where there is none."""
+    try:
+        info = at.chip_facts.stat()
+    except OSError:
+        return 0, 0
+    return info.st_ino, info.st_mtime_ns
 
 
 def read(at: WorkstationPaths) -> Known:

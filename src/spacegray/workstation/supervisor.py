@@ -32,8 +32,17 @@ from spacegray.machine import external
 from spacegray.machine.accelerator import Accelerator, choose
 from spacegray.paths import Paths
 from spacegray.spec import Spec, load
-from spacegray.workstation import create, following, known, life, under_way, unlock, ways_back
-from spacegray.workstation.board import exchange
+from spacegray.workstation import (
+    create,
+    following,
+    hold,
+    known,
+    life,
+    under_way,
+    unlock,
+    ways_back,
+)
+from spacegray.workstation.board import clear
 from spacegray.workstation.chain import next_step, usual_target
 from spacegray.workstation.control import ControlServer, Reply
 from spacegray.workstation.journal import Journal
@@ -106,6 +115,8 @@ class Supervisor:
         finally:
             server.close()
             self._at.control.unlink(missing_ok=True)
+        if self._erased and (left := clear(self._at)):
+            self._journal.note(f"not erased: what the chip in {left[0]} has")
         # Only now, with the chip gone and its disk closed: `off` means that all is written.
         if outcome.ending == "off":
             self._journal.change("off", outcome.reason)
@@ -134,7 +145,7 @@ class Supervisor:
     async def _with_chip(
         self, spec: Spec, board: boards.Board, accelerator: Accelerator
     ) -> Outcome:
-        exchange(self._at)
+        hold.exchange_board(self._at)
         with (
             chips.launch(self._at, log=self._at.logs / "chip.log") as chip,
             chip.client() as mailbox,

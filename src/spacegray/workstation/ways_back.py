@@ -53,17 +53,31 @@ def bundle(at: WorkstationPaths) -> BundleNote | None:
 def explained(at: WorkstationPaths, error: SpacegrayError) -> SpacegrayError:
     """The same error with the way back as its next step, where there is one."""
     code = error.code if isinstance(error, ChipRefusalError) else None
-    if code in STALE:
-        proof = "recovery key" if code == "put_back" else "password or recovery key"
+    if code == "put_back":
+        next_step = accepting(at.name)
+    elif code in STALE:
         next_step = (
             f"put the newest back; or, if this is a backup that you want, `ssd accept {at.name}` "
-            f"takes it, with the {proof} if there is one"
+            "takes it, with the password or recovery key if there is one"
         )
     elif code in LOST:
         next_step = _without_its_state(at, code)
+    elif code == "no_ticket" and bundle(at) is not None:
+        next_step = (
+            f"`import --recovery {at.name} FILE --yes` puts one beside what is on the disk, with "
+            f"the bundle and the recovery key; `restore {at.name}` erases the disk and installs one"
+        )
     else:
         return error
     return ChipRefusalError(error.doing, error.stopped_by, next_step, code=code, link=error.link)
+
+
+def accepting(name: str) -> str:
+    """What to do where the chip's own state was put back: no password counts then."""
+    return (
+        f"put the newest back; or, if this is a backup that you want, `ssd accept {name} "
+        "--recovery-key-file FILE` takes it (without a file where there is no recovery key)"
+    )
 
 
 def must_have_disk(at: WorkstationPaths, doing: str, shown: dict[str, Any]) -> None:

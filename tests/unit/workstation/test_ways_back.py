@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from spacegray.chip import launch as chips
+from spacegray.chip.launching import FAILURE_PREFIX
 from spacegray.chip.refusal import ChipRefusalError
+from spacegray.chip.vault_words import VaultRefusalError
 from spacegray.errors import SpacegrayError
 from spacegray.paths import Paths, WorkstationPaths
 from spacegray.workstation import known, ways_back
@@ -28,6 +31,19 @@ def test_an_older_disk_can_be_accepted(at: WorkstationPaths):
     assert error.link == "disk"
 
 
+def test_a_state_put_back_is_accepted_with_the_recovery_key(at: WorkstationPaths):
+    error = ways_back.explained(at, refusal("put_back"))
+    assert "`ssd accept pro --recovery-key-file FILE`" in error.next_step
+
+
+@pytest.mark.parametrize("code", [*ways_back.LOST, "put_back", "storage", "locked"])
+def test_the_last_line_of_a_chip_is_taken_apart_where_it_was_put_together(code: str):
+    said = VaultRefusalError("opening the chip", code, "so; and so")
+    match = chips._FAILURE.fullmatch(f"{FAILURE_PREFIX}chip failed ({code}): {said}")
+    assert match is not None
+    assert match.groups()[2:] == (said.doing, said.stopped_by, said.next_step)
+
+
 @pytest.mark.parametrize("code", ways_back.LOST)
 def test_a_lost_chip_comes_back_from_the_bundle_if_one_was_made(at: WorkstationPaths, code: str):
     without = str(ways_back.explained(at, refusal(code)))
@@ -41,6 +57,14 @@ def test_a_lost_chip_comes_back_from_the_bundle_if_one_was_made(at: WorkstationP
     assert str(ways_back.explained(at, refusal(code))) == without
     first = "the TPM" if code == "tpm" else str(at.state_folder)
     assert first in without
+
+
+def test_a_new_chip_without_a_system_gets_one_beside_the_data(at: WorkstationPaths):
+    """Where an `import --recovery` was cut off: nobody is sent straight into erasing it."""
+    assert "import" not in ways_back.explained(at, refusal("no_ticket")).next_step
+    ways_back.note_bundle(at, ecid="0x1", lives=1, file=Path("/safe/bundle"))
+    said = ways_back.explained(at, refusal("no_ticket")).next_step
+    assert said.index("`import --recovery pro FILE --yes`") < said.index("`restore pro` erases")
 
 
 def test_other_errors_stay_as_they_are(at: WorkstationPaths):
