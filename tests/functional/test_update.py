@@ -97,6 +97,13 @@ def test_one_that_does_not_come_up_is_given_up_by_itself(pro: Updated):
     assert after["minimum_epoch"] == before["minimum_epoch"], "its epoch counts for nothing"
     failed = [each for each in cli.events() if each["kind"] == "link" and each["link"] == "system"]
     assert any(each["status"] == "failed" for each in failed)
+    cli("stop", "pro")
+    assert "goes back to its own" in cli("reinstall", "pro", *NOWHERE).stdout
+    assert pro.chip()["trying"] is True
+    cli("start", "pro")
+    assert SECOND in cli.shell("cat", "/proc/cmdline").stdout
+    assert cli.shell("cat", "/data/kept").stdout == "mine\n"
+    assert (pro.chip()["current"], pro.chip()["trying"]) == (before["current"], False)
     pro.cache.put(kept)
 
 

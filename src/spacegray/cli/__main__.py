@@ -9,10 +9,13 @@ import sys
 from spacegray.cli.interrupts import keep_interrupts
 from spacegray.errors import SpacegrayError, StoppedError
 
+_LAST_STREAM = 2
+"""Standard error's number, the highest of the three."""
+
 
 def main() -> int:
     """Run the command line; returns the exit status."""
-    _settle_output()
+    _settle_streams()
     keep_interrupts()
     try:
         status = _dispatch(sys.argv[1:])
@@ -36,10 +39,20 @@ def main() -> int:
         return 1
 
 
-def _settle_output() -> None:
-    """What standard output has no characters for is escaped; closed, it is as if thrown away."""
+def _settle_streams() -> None:
+    """Standard streams that were closed are as if nothing came or went; none of our files gets
+    their numbers. What standard output has no characters for is escaped.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STREAM:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # A stream of none of the usual kinds is closed, and so its number is the null device's now.
+    if not isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if not isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     if not isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     elif sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 

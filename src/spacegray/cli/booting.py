@@ -97,7 +97,7 @@ def update(
         case "current":
             print(f"{name} is up to date: the newest system is the one it has")
         case "updated":
-            print(f"{name} is updated; the system before is kept beside it until the next update")
+            print(f"{name} is updated: the new system came up and has taken the old one's place")
         case "fell_back":
             raise SpacegrayError(
                 f"updating {name}",
@@ -111,14 +111,20 @@ def reinstall(name: str, files: Files, *, mirror: str | None) -> None:
     paths = Paths.current()
     workstation = Workstation.find(paths, name)
     with told_to_end(), output.Bars() as bars:
-        updates.reinstall(
+        same = updates.reinstall(
             paths,
             workstation,
             Asker(name, files, pause=bars.paused),
             mirror=mirror or host.mirror(),
             progress=bars,
         )
-    print(f"{name} has its system anew, and its data as it was; `start {name}` powers it on")
+    if same:
+        print(f"{name} has its system anew, and its data as it was; `start {name}` powers it on")
+    else:
+        print(
+            f"{name} has a newer system beside its own, and its data as it was; `start {name}` "
+            "tries it, and goes back to its own if it does not come up"
+        )
 
 
 def boot_log(name: str, *, as_json: bool) -> None:

@@ -105,11 +105,14 @@ def set_(
         )
     workstation = Workstation.find(Paths.current(), name)
     given = files_of({**files, "new_firmware_password_file": new_firmware_password_file})
+    asker = Asker(name, given)
+    asker.must_have(f"changing the startup security of {name}", security.needs(workstation))
     with told_to_end(), output.Bars() as bars:
+        asker.pause = bars.paused
         shown = security.set_(
             workstation,
             change,
-            Asker(name, given, pause=bars.paused),
+            asker,
             accelerator=accel,
             timeout_seconds=timeout,
             progress=bars,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from spacegray import host
 from spacegray.cli import output
+from spacegray.errors import SpacegrayError
 from spacegray.links import chain
 from spacegray.machine import accelerator
 from spacegray.paths import Paths
@@ -22,27 +23,36 @@ _CHAINS: Final = {
 
 
 def list_(*, as_json: bool) -> None:
-    """All workstations, a line each."""
-    found = Workstation.all(Paths.current())
+    """All workstations, a line each; of one that is damaged, what is wrong."""
+    paths = Paths.current()
+    names = Workstation.names(paths)
     if as_json:
-        output.as_json([workstation.show() for workstation in found])
+        output.as_json([_facts(paths, name) for name in names])
         return
-    if not found:
+    if not names:
         print("there is no workstation yet; `up` makes one")
         return
-    rows = []
-    for workstation in found:
+    output.table(
+        ("name", "state", "edition", "ordered", "accelerator"),
+        [_row(paths, name) for name in names],
+    )
+
+
+def _facts(paths: Paths, name: str) -> dict[str, Any]:
+    try:
+        return Workstation.find(paths, name).show()
+    except SpacegrayError as error:
+        return {"name": name, "state": "damaged", "reason": f"{error.stopped_by}"}
+
+
+def _row(paths: Paths, name: str) -> tuple[object, ...]:
+    try:
+        workstation = Workstation.find(paths, name)
         record, spec = workstation.record(), workstation.spec
-        rows.append(
-            (
-                workstation.name,
-                record.state,
-                spec.edition,
-                f"{spec.cores} cores, {spec.memory_gb} GB, {spec.graphics}, {spec.ssd_tb} TB",
-                record.accelerator,
-            )
-        )
-    output.table(("name", "state", "edition", "ordered", "accelerator"), rows)
+    except SpacegrayError as error:
+        return name, "damaged", "", f"{error.stopped_by}", ""
+    ordered = f"{spec.cores} cores, {spec.memory_gb} GB, {spec.graphics}, {spec.ssd_tb} TB"
+    return name, record.state, spec.edition, ordered, record.accelerator
 
 
 def show(name: str, *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """The workstation as the faces use it: the command line and the console both."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -44,7 +45,11 @@ class Workstation:
         self._paths = paths
         self.at = at
         self.installed = installed
-        self.spec = spec.load(at.spec)
+
+    @functools.cached_property
+    def spec(self) -> spec.Spec:
+        """What was ordered; raises UsageError where its file is damaged."""
+        return spec.load(self.at.spec)
 
     @property
     def name(self) -> str:
@@ -57,10 +62,12 @@ class Workstation:
 
     @classmethod
     def find(cls, paths: Paths, name: str) -> "Workstation":
-        """The workstation `name`; raises UsageError when there is none."""
+        """The workstation `name`; raises SpacegrayError when there is none, or no whole one."""
         at = paths.workstation(name)
         installed = create.installed(at)
         if installed is None:
+            if (damaged := create.damage(at)) is not None:
+                raise damaged
             others = ", ".join(cls.names(paths)) or "none yet"
             raise UsageError(
                 f"looking for the workstation {name!r}",
@@ -70,14 +77,20 @@ class Workstation:
         return cls(paths, at, installed)
 
     @classmethod
+    def to_delete(cls, paths: Paths, name: str) -> "Workstation":
+        """The workstation `name`, be it no whole one; raises SpacegrayError when there is none."""
+        try:
+            return cls.find(paths, name)
+        except SpacegrayError:
+            at = paths.workstation(name)
+            if not create.remains(at):
+                raise
+            return cls(paths, at, create.Installed(ecid="", edition="", disk_bytes=0))
+
+    @classmethod
     def names(cls, paths: Paths) -> list[str]:
         """The names of all complete workstations, sorted."""
         return sorted(path.parent.name for path in paths.workstations.glob("*/installed.json"))
-
-    @classmethod
-    def all(cls, paths: Paths) -> list["Workstation"]:
-        """All complete workstations, sorted by name."""
-        return [cls.find(paths, name) for name in cls.names(paths)]
 
     # What it is
 
@@ -288,7 +301,16 @@ class Workstation:
         if external is not None:
             command += ["--external", str(external.absolute())]
         make_private(self.at.logs)
-        with (self.at.logs / "supervisor.log").open("wb") as log:
+        path = self.at.logs / "supervisor.log"
+        try:
+            log = path.open("wb")
+        except OSError as error:
+            raise SpacegrayError(
+                f"starting {self.name}",
+                f"{path}: {error.strerror}",
+                "it writes what happens there: see to that folder, then start it again",
+            ) from None
+        with log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

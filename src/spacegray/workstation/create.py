@@ -1,13 +1,15 @@
 """Making a workstation: its system, its chip, its disk, and the one restored onto the other.
 
 The long part, building the system, touches only the cache. The rest takes seconds; it is
-complete when `installed.json` stands, and whatever an interrupted attempt left before that
-holds nothing of value and is removed by the next.
+complete when `installed.json` stands, and until then it is marked as unfinished: what an
+interrupted attempt left, the next one removes. Without that mark nothing is removed to make room:
+it may be a good chip whose workstation's folder is not there just now.
 """
 
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -134,8 +136,11 @@ def create(
         with locked(at.lock, timeout_seconds=TURN_SECONDS if waiting else 0) as held:
             # Whoever held the lock may have created it and be running it by now.
             if installed(at) is not None:
+                at.unfinished.unlink(missing_ok=True)
                 return False
             if held:
+                if (damaged := damage(at)) is not None:
+                    raise damaged
                 system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
                 remove(at)
                 try:
@@ -151,13 +156,34 @@ def create(
             raise SpacegrayError(f"creating {name}", "somebody else is at it", "try again later")
 
 
+def remains(at: WorkstationPaths) -> bool:
+    """Whether there is something of a workstation, complete or not: of its chip, or of its disk."""
+    found = (each for folder in (at.state_folder, at.folder) for each in _entries(folder))
+    return any(found)
+
+
+def damage(at: WorkstationPaths) -> SpacegrayError | None:
+    """What is wrong with a workstation of which there is something of value, but no whole note."""
+    if at.unfinished.exists() or not remains(at):
+        return None
+    what = "is damaged" if at.installed.exists() else "is not there"
+    return SpacegrayError(
+        f"looking for the workstation {at.name!r}",
+        f"{at.installed} {what}",
+        f"put {at.folder} and {at.state_folder} back as they were; `delete {at.name}` removes what "
+        "is left, and then nobody reads that disk again",
+    )
+
+
 def remove(at: WorkstationPaths) -> bool:
     """Remove all of a workstation, the proof that it was complete first, then what its chip has.
 
     Returns whether the chip is destroyed; if not, something of it may be left in a TPM.
     """
+    if at.state_folder.is_dir():
+        _mark_unfinished(at)
     at.installed.unlink(missing_ok=True)
-    seal = known.read(at).seal or _ordered_seal(at)
+    seal = seal_of(at)
     destroyed = destroy_chip(at, seal)
     # Left there by the exchange of a chip that was cut off.
     besides = [at.beside(word) for word in BESIDE if at.beside(word).state_folder.exists()]
@@ -169,9 +195,20 @@ def remove(at: WorkstationPaths) -> bool:
                 shutil.rmtree(folder)
             except OSError as error:
                 raise SpacegrayError(
-                    f"removing {folder}", error.strerror, "remove it by hand"
+                    f"removing {folder}", error.strerror or str(error), "remove it by hand"
                 ) from None
     return destroyed
+
+
+def _mark_unfinished(at: WorkstationPaths) -> None:
+    write_atomically(at.unfinished, b"")
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def destroy_chip(at: WorkstationPaths, seal: Seal) -> bool:
@@ -234,7 +271,10 @@ def _note(at: WorkstationPaths, record: Installed) -> None:
     write_atomically(at.installed, msgspec.json.encode(record))
 
 
-def _ordered_seal(at: WorkstationPaths) -> Seal:
+def seal_of(at: WorkstationPaths) -> Seal:
+    """What the chip's keys are sealed with, as far as its folders say."""
+    if (noted := known.read(at).seal) is not None:
+        return noted
     try:
         return load(at.spec).seal
     except SpacegrayError:
@@ -250,7 +290,9 @@ def _create(
     passphrase: int | None,
     progress: Progress,
 ) -> None:
-    for folder in (at.folder, at.state_folder, at.logs):
+    make_private(at.state_folder)
+    _mark_unfinished(at)
+    for folder in (at.folder, at.logs):
         make_private(folder)
     write_atomically(at.spec, dump(spec).encode())
     write_provision(at, spec, password_hash)
@@ -274,3 +316,4 @@ def _create(
         )
         known.note(at, mailbox.show())
     finish(at, ecid, spec, "a", placed)
+    at.unfinished.unlink()

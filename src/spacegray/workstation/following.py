@@ -77,8 +77,12 @@ async def reinstall(
                 "its disk is locked",
                 "authenticate in recovery first, then have it reinstalled",
             )
-        await asyncio.to_thread(update.reinstall_with, paths, at, spec, mailbox, _Noted(journal))
-        journal.note("the system was reinstalled")
+        same = await asyncio.to_thread(
+            update.reinstall_with, paths, at, spec, mailbox, _Noted(journal)
+        )
+        journal.note(
+            "the system was reinstalled" if same else "a newer system is in place; trying it"
+        )
     except SpacegrayError as error:
         journal.note(str(error))
     with contextlib.suppress(SpacegrayError):

@@ -114,8 +114,7 @@ class Journal:
         seconds = round(moment - self._powered_on, 3)
         entry = {**msgspec.structs.asdict(event), "seconds": seconds}
         self.record.links.append(entry)
-        del entry["at"]
-        self._log.write("link", **entry)
+        self._log.write("link", **{key: entry[key] for key in entry if key != "at"})
         state.write(self._paths, self.record)
 
     def ready(self, *, secure_boot: bool, kernel: str, ssh_port: int | None = None) -> None:

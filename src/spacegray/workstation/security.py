@@ -79,6 +79,18 @@ def show(workstation: Workstation) -> dict[str, Any]:
     }
 
 
+def needs(workstation: Workstation) -> list[str]:
+    """What `set_` is going to ask its owner for, as far as that is known; nothing where it cannot
+    begin.
+    """
+    noted, state = known.read(workstation.at), workstation.record().state
+    if state == "recovery":
+        return ["password"] if noted.password else []
+    if state in ALIVE or not noted.password:
+        return []
+    return [*noted.needs(), *(["firmware_password"] if noted.firmware_password else [])]
+
+
 def set_(
     workstation: Workstation,
     change: Change,
@@ -92,7 +104,7 @@ def set_(
     """Change what may start; returns what `show` says then. The machine is off before and after.
 
     Where recovery runs already, that one does it and goes on. Raises SpacegrayError: nothing was
-    changed then, or, where both settings and the firmware password were to be, the settings were.
+    changed then, or, where it says so, the firmware password alone was.
     """
     doing = f"changing what may start on {workstation.name}"
     if change == Change():
@@ -103,8 +115,13 @@ def set_(
         raise SpacegrayError(
             doing, f"it is on ({state})", f"`stop {workstation.name}` first: recovery does it"
         )
-    try:
+    with contextlib.ExitStack() as kept:
+        # Before anything starts: nothing is half done for want of it.
+        new = None
+        if change.firmware_password == "new":
+            new = kept.enter_context(owner.new(doing, "firmware_password"))
         if state != "recovery":
+            kept.callback(_stop, workstation)
             workstation.start(
                 target="recovery",
                 owner=owner,
@@ -115,13 +132,14 @@ def set_(
             )
         with ChipClient(workstation.at.mailbox) as mailbox:
             _authenticate(doing, mailbox, owner)
-            _ask(workstation, mailbox, change, doing, owner)
+            _ask(workstation, mailbox, change, new)
             known.note(workstation.at, mailbox.show())
             return show(workstation)
-    finally:
-        if state != "recovery":
-            with contextlib.suppress(SpacegrayError):
-                workstation.stop()
+
+
+def _stop(workstation: Workstation) -> None:
+    with contextlib.suppress(SpacegrayError):
+        workstation.stop()
 
 
 def _must_have_password(workstation: Workstation, doing: str) -> None:
@@ -141,17 +159,27 @@ def _authenticate(doing: str, mailbox: ChipClient, owner: Owner) -> None:
     unlock.prove(doing, owner, mailbox, "password", act)
 
 
-def _ask(
-    workstation: Workstation, mailbox: ChipClient, change: Change, doing: str, owner: Owner
-) -> None:
-    if settings := change.settings():
-        _do(workstation, f"set {settings}")
-    if change.firmware_password == "none":
-        _do(workstation, "firmware-password")
-    elif change.firmware_password == "new":
+def _ask(workstation: Workstation, mailbox: ChipClient, change: Change, new: Given | None) -> None:
+    changed = False
+    if new is not None:
         # Recovery could pass it on only by reading it; so it goes to the chip itself.
-        with owner.new(doing, "firmware_password") as new:
-            mailbox.set_firmware_password(new.descriptor)
+        mailbox.set_firmware_password(new.descriptor)
+        changed = True
+    elif change.firmware_password == "none" and mailbox.show()["firmware_password"]:
+        _do(workstation, "firmware-password")
+        changed = True
+    if settings := change.settings():
+        try:
+            _do(workstation, f"set {settings}")
+        except SpacegrayError as error:
+            if not changed:
+                raise
+            raise SpacegrayError(
+                error.doing,
+                f"{error.stopped_by} (the firmware password was changed, nothing else)",
+                error.next_step,
+                link=error.link,
+            ) from None
 
 
 def _do(workstation: Workstation, words: str) -> None:

@@ -50,6 +50,7 @@ class SerialWatch:
         self._target = target
         self._rest = b""
         self._kernel_spoke = False
+        """From then on the words of firmware and loaders are anybody's."""
 
     def feed(self, data: bytes) -> list[Sighting]:
         """The sightings in the lines that `data` completes."""
@@ -59,39 +60,44 @@ class SerialWatch:
         return [found for found in sightings if found is not None]
 
     def _sighting(self, raw: bytes) -> Sighting | None:
-        if self._target in ("main", "recovery"):
-            return sighting(raw, self._target)
-        # Once a system's kernel runs, the words of loaders are anybody's.
         line = _plain(raw)
-        self._kernel_spoke = self._kernel_spoke or bool(_KERNEL_SPEAKS.search(line))
-        if not self._kernel_spoke and (match := _LOADER_REFUSED.search(line)):
-            return Sighting("kernel", "failed", f"the loader refused: {printable(match[1])}")
-        return sighting(raw, self._target)
+        seen = _of_the_guest(line, self._target)
+        if seen is not None or _KERNEL_SPEAKS.search(line):
+            self._kernel_spoke = True
+        if seen is not None or self._kernel_spoke:
+            return seen
+        return _of_the_firmware(line, self._target)
 
 
-def sighting(raw: bytes, target: Target = "main") -> Sighting | None:
-    """What one line says about the boot chain, if anything."""
-    line = _plain(raw)
-    foreign = target in ("other", "external")
+def _of_the_guest(line: str, target: Target) -> Sighting | None:
+    """What a line of the kernel, or of what it started, says."""
     if match := _GUEST_LINK.search(line):
         link, status, detail = match.groups()
         if link not in _guest_links(target, status):
             return None
         return Sighting(link, "ok" if status == "ok" else "failed", printable(detail))
-    if match := _REFUSED.search(line):
-        return _refusal(match[1])
-    if foreign and _STARTED.search(line):
-        return Sighting("kernel", "ok", "the firmware accepted the loader and started it")
-    if _NOTHING_TO_BOOT.search(line):
-        return Sighting("kernel", "failed", "the firmware found nothing that may start")
-    if match := _ANOTHER_OPTION.search(line):
-        detail = f"the firmware turned to another boot option (Boot{match[1]})"
-        return Sighting("kernel", "failed", detail)
     if target == "main" and _CORRUPTED.search(line):
         return Sighting("system", "failed", printable(line), fatal=False)
     if match := _PANIC.search(line):
         link = "system" if target == "main" else chain(target)[-1]
         return Sighting(link, "failed", f"kernel panic: {printable(match[1])}")
+    return None
+
+
+def _of_the_firmware(line: str, target: Target) -> Sighting | None:
+    """What a line of the firmware, or of a loader that it started, says."""
+    foreign = target in ("other", "external")
+    if match := _REFUSED.search(line):
+        return _refusal(match[1])
+    if foreign and _STARTED.search(line):
+        return Sighting("kernel", "ok", "the firmware accepted the loader and started it")
+    if foreign and (match := _LOADER_REFUSED.search(line)):
+        return Sighting("kernel", "failed", f"the loader refused: {printable(match[1])}")
+    if _NOTHING_TO_BOOT.search(line):
+        return Sighting("kernel", "failed", "the firmware found nothing that may start")
+    if match := _ANOTHER_OPTION.search(line):
+        detail = f"the firmware turned to another boot option (Boot{match[1]})"
+        return Sighting("kernel", "failed", detail)
     return None
 
 

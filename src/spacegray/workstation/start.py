@@ -257,6 +257,9 @@ class Start:
                 await self._kernel_runs()
         elif seen.refused:
             self._finish("failed", seen.detail, link=seen.link, refused=True)
+        elif self._chain.up and seen.fatal:
+            # What it had passed by then was sound.
+            self._fail(self._chain.next(), seen.detail)
         elif seen.fatal or not self._chain.up:
             self._fail(seen.link, seen.detail)
         elif self._chain.may_report():
@@ -292,6 +295,8 @@ class Start:
             self._journal.change("recovery")
             return
         port = await network.forward_ssh(self._qmp)
+        # One that a start before left would be a refused connection to whoever comes first.
+        self._paths.ssh_control.unlink(missing_ok=True)
         ssh.trust(self._paths, ready.host_key)
         if ready.provisioned:
             self._paths.provision.unlink(missing_ok=True)

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from spacegray import host
+from spacegray.chip.client import ChipClient
 from spacegray.errors import SpacegrayError, UsageError
 from spacegray.sockets import bind_unix, connect_unix
 from spacegray.workstation import create, hold
 from spacegray.workstation.api import Workstation
-from spacegray.workstation.install import is_ours
+from spacegray.workstation.install import is_anothers, is_ours
 from spacegray.workstation.ssd import format_with, is_erased
 from spacegray.workstation.unlock import Owner
 
@@ -59,12 +60,20 @@ def serve(
             written = _written(chip) != before
             chip.mailbox.close_disk()
             if written:
-                other = not is_ours(chip.mailbox)
-                create.note_empty(at, workstation.installed, empty=False, other=other)
+                _note(workstation, chip.mailbox)
             return
         raise chip.process.failure() or SpacegrayError(
             doing, "the chip was stopped", "see `logs`", link="chip"
         )
+
+
+def _note(workstation: Workstation, mailbox: ChipClient) -> None:
+    """Whose disk it is after it was written to: ours even without a table, which can be repaired,
+    unless it was another's before.
+    """
+    before = workstation.installed
+    other = is_anothers(mailbox) or (before.other and not is_ours(mailbox))
+    create.note_empty(workstation.at, before, empty=False, other=other)
 
 
 @contextlib.contextmanager

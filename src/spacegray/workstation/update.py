@@ -133,10 +133,12 @@ def reinstall(
     *,
     mirror: str,
     progress: Progress,
-) -> None:
-    """Put the newest system, which may be the same, in place of the one in use; the data stays.
+) -> bool:
+    """Put the newest system in place of the one in use; the data stays.
 
-    The machine must be off. Raises SpacegrayError, and then the old one is in use.
+    Returns whether it is the same one, in use from now on; another has yet to come up, and until
+    then the one in use is tried again where it does not. The machine must be off. Raises
+    SpacegrayError, and then the old one is in use.
     """
     at, spec = workstation.at, workstation.spec
     doing = f"reinstalling {workstation.name}"
@@ -144,7 +146,7 @@ def reinstall(
     with hold.held(at, doing, "being reinstalled"):
         system = build(spec.edition, mirror=mirror, cache=paths.cache, progress=progress)
     with hold.chip(at, doing, "being reinstalled", owner, wants="served") as chip:
-        _reinstall(paths, at, spec, system, chip.mailbox, progress)
+        return _reinstall(paths, at, spec, system, chip.mailbox, progress)
 
 
 def reinstall_with(
@@ -153,10 +155,10 @@ def reinstall_with(
     spec: Spec,
     mailbox: ChipClient,
     progress: Progress,
-) -> None:
+) -> bool:
     """The same with a chip at hand, whose disk is unlocked and not open."""
     system = build(spec.edition, mirror=host.mirror(), cache=paths.cache, progress=progress)
-    _reinstall(paths, at, spec, system, mailbox, progress)
+    return _reinstall(paths, at, spec, system, mailbox, progress)
 
 
 def _reinstall(
@@ -166,14 +168,27 @@ def _reinstall(
     system: SystemImage,
     mailbox: ChipClient,
     progress: Progress,
-) -> None:
-    slot = _free(mailbox.show())
+) -> bool:
+    shown = mailbox.show()
+    slot, now = _free(shown), shown["slots"].get(shown["current"])
+    # One that never came up here takes the place of nothing before it did.
+    same = now is None or now["system"] == system.root_hash
     with embedded(paths.authority) as authority:
         placed = install.install(
-            at, spec, system, mailbox, authority, slot=slot, lay="repair", progress=progress
+            at,
+            spec,
+            system,
+            mailbox,
+            authority,
+            slot=slot,
+            tries=0 if same else TRIES,
+            lay="repair",
+            progress=progress,
         )
-    create.note_system(at, slot, placed, in_use=True)
-    install.forget(mailbox, other_slot(slot), spec.ssd_bytes)
+    create.note_system(at, slot, placed, in_use=same)
+    if same:
+        install.forget(mailbox, other_slot(slot), spec.ssd_bytes)
+    return same
 
 
 def _must_be_ours(workstation: Workstation, doing: str) -> None:

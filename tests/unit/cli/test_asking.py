@@ -62,6 +62,16 @@ def test_a_wrong_file_is_not_tried_again(tmp_path: Path):
     assert caught.value.exit_status == 1
 
 
+def test_a_chip_that_was_put_back_names_the_command(tmp_path: Path):
+    asker = Asker("pro", Files(password=file(tmp_path, "one")))
+    asker.give("verifying", "password", PASSWORD, None).__exit__()
+    last = Answer(
+        right=False, code="put_back", stopped_by="older", next_step="see", standing=PASSWORD
+    )
+    with pytest.raises(SpacegrayError, match="`ssd accept pro --recovery-key-file FILE`"):
+        asker.give("verifying", "password", PASSWORD, last)
+
+
 @pytest.mark.parametrize(
     ("kind", "option"),
     [

@@ -35,6 +35,41 @@ def test_what_reads_the_output_does_not_matter(words, shell, status, says):
     assert len(done.stderr.splitlines()) == bool(says)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", "lab", "--yes", "--password-file", "-"),
+        ("delete", "none"),
+        ("shell", "none"),
+    ],
+)
+@pytest.mark.parametrize("shell", ['"$@" <&-', '"$@" <&- >&-'])
+def test_closed_streams_are_as_if_nothing_came_or_went(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], shell: str
+):
+    monkeypatch.setenv("SPACEGRAY_HOME", str(tmp_path))
+    done = piped(words, shell)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("spacegray: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_file_of_ours_gets_the_number_of_a_closed_stream(tmp_path):
+    """Else what is said of an error would be written into it."""
+    script = f"""
+import os, sys
+from spacegray.cli import __main__ as entry
+entry._settle_streams()
+assert os.open({str(tmp_path / "x")!r}, os.O_CREAT | os.O_WRONLY) > 2
+print("said")
+print("said", file=sys.stderr)
+assert sys.stdin.read() == ""
+"""
+    line = ("bash", "-c", '"$@" <&- >&- 2>&-', "bash", sys.executable, "-P", "-c", script)
+    assert subprocess.run(line, timeout=60).returncode == 0
+    assert (tmp_path / "x").read_bytes() == b""
+
+
 def test_what_the_output_has_no_character_for_is_escaped(tmp_path):
     at = str(tmp_path / "plän.toml")
     words = ("order", "--date", "2018-01-01", "--yes", "--output", at)

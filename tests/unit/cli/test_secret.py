@@ -83,9 +83,33 @@ def test_what_the_chip_wrote_is_shown(capfd: pytest.CaptureFixture[str]):
     reader, writer = os.pipe()
     os.write(writer, b"KEY\n")
     os.close(writer)
-    secret.show(reader)
+    assert secret.show(reader)
     os.close(reader)
     assert capfd.readouterr().out == "KEY\n"
+
+
+def test_what_nobody_would_see_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch):
+    reader, writer = os.pipe()
+    with open(writer, "w") as pipe, open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr("sys.stdout", pipe)
+        secret.must_be_seen("making a key")
+        monkeypatch.setattr("sys.stdout", nowhere)
+        with pytest.raises(UsageError, match="making a key: nobody would see it"):
+            secret.must_be_seen("making a key")
+    os.close(reader)
+
+
+def test_a_full_disk_does_not_take_what_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    reader, writer = os.pipe()
+    os.write(writer, b"KEY\n")
+    os.close(writer)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert not secret.show(reader)
+    os.close(reader)
+    assert capfd.readouterr().err == ""
 
 
 ASKING = """

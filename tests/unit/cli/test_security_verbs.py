@@ -46,6 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(Workstation, "find", lambda _, name: name)
     monkeypatch.setattr(doors, "show", lambda _: dict(SHOWN))
     monkeypatch.setattr(doors, "set_", set_)
+    monkeypatch.setattr(doors, "needs", lambda _: [])
     return changes
 
 

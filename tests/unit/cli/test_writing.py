@@ -6,6 +6,7 @@ import pytest
 
 from spacegray.cli import writing
 from spacegray.errors import UsageError
+from spacegray.paths import Paths
 
 DOING = "writing the result"
 
@@ -46,3 +47,17 @@ def test_a_file_is_kept_where_it_is_to_be(tmp_path: Path):
     with pytest.raises(UsageError, match="that file exists"):
         writing.write(b"new", str(file), DOING, replace=False)
     assert file.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["flash-0.module", "a/firmware.fd"])
+def test_nothing_is_written_among_a_workstations_own(tmp_path: Path, name: str):
+    at = Paths.current({"SPACEGRAY_HOME": str(tmp_path / "home")}).workstation("pro")
+    for folder in (at.folder, at.state_folder, at.run):
+        folder.mkdir(parents=True)
+        (tmp_path / "link").symlink_to(folder)
+        for way in (folder, tmp_path / "link", folder / ".." / "pro"):
+            with pytest.raises(UsageError, match="own files alone"):
+                writing.must_be_elsewhere(at, way / name, DOING)
+        (tmp_path / "link").unlink()
+    writing.must_be_elsewhere(at, tmp_path / "home" / "file", DOING)
+    writing.must_be_elsewhere(at, at.folder.with_name("pro2") / "file", DOING)

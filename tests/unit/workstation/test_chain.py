@@ -124,3 +124,14 @@ def test_the_record_of_a_start_says_what_it_was_for(journal: Journal):
         "external", "a", True, "medium", "/d.img",
     )  # fmt: skip
     assert (record.reason, record.next_step) == ("it broke; mend it", "mend it")
+
+
+def test_what_was_seen_of_a_link_has_its_moment_in_the_record_and_in_the_log_its_own(
+    journal: Journal,
+):
+    run(journal, "main", lambda passing: passing.go_past("machine", "seen"))
+    (seen,) = state.read(journal._paths).links
+    assert (seen["link"], seen["status"]) == ("machine", "ok")
+    assert seen["at"] >= journal._powered_on
+    assert seen["seconds"] == pytest.approx(seen["at"] - journal._powered_on, abs=0.01)
+    assert 0 <= seen["seconds"] < 60

@@ -1,12 +1,16 @@
 """Promise: the note of what is on the disk follows what is done, and is whole or not there."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from spacegray.errors import SpacegrayError
 from spacegray.paths import Paths, WorkstationPaths
+from spacegray.progress import Silent
 from spacegray.spec import Spec
 from spacegray.workstation import create
+from spacegray.workstation.api import Workstation
 from spacegray.workstation.install import System
 
 OLD = System(edition="tiny", root_hash="1" * 64, kernel="6.1", epoch=1)
@@ -84,3 +88,62 @@ def test_whose_chip_it_is_stays_as_it_was_noted_meanwhile(at: WorkstationPaths):
     create.note_chip(at, "0x2")
     create.note_empty(at, before, empty=True, other=False)
     assert (read(at).ecid, read(at).empty) == ("0x2", True)
+
+
+def test_of_one_that_is_damaged_it_is_said_and_it_can_be_removed(at: WorkstationPaths):
+    paths = Paths.current({"SPACEGRAY_HOME": str(at.folder.parents[1])})
+    assert paths.workstation("pro") == at
+    (at.state_folder / "vault.sealed").write_bytes(b"its keys")
+    for damaged in (b"", b"{}", None):
+        if damaged is None:
+            at.installed.unlink()
+        else:
+            at.installed.write_bytes(damaged)
+        with pytest.raises(SpacegrayError, match=r"installed\.json is .*delete pro. removes"):
+            Workstation.find(paths, "pro")
+        assert Workstation.to_delete(paths, "pro").at == at
+    shutil.rmtree(at.folder)
+    shutil.rmtree(at.state_folder)
+    for find in (Workstation.find, Workstation.to_delete):
+        with pytest.raises(SpacegrayError, match="there is none of that name"):
+            find(paths, "pro")
+
+
+@pytest.mark.parametrize("lost", ["the workstation's folder", "the note", "the state folder"])
+def test_what_is_there_of_a_workstation_is_not_in_the_way_of_a_new_one(
+    at: WorkstationPaths, monkeypatch: pytest.MonkeyPatch, lost: str
+):
+    """A folder that is not mounted just now, say: a new chip would be the end of its disk."""
+    paths = Paths.current({"SPACEGRAY_HOME": str(at.folder.parents[1])})
+    keys, module = at.state_folder / "vault.sealed", at.folder / "flash-0.module"
+    for path in (keys, module):
+        path.write_bytes(b"precious")
+    match lost:
+        case "the workstation's folder":
+            shutil.rmtree(at.folder)
+        case "the state folder":
+            shutil.rmtree(at.state_folder)
+            at.installed.unlink()
+        case _:
+            at.installed.unlink()
+    monkeypatch.setattr(create, "build", lambda *_, **__: pytest.fail("it went on"))
+    with pytest.raises(SpacegrayError, match=r"installed\.json is not there"):
+        create.create(paths, "pro", Spec(), mirror="http://m", password_hash="", progress=Silent())
+    left = [path.read_bytes() for path in (keys, module) if path.exists()]
+    assert left == [b"precious"] * (2 if lost == "the note" else 1)
+
+
+def test_what_was_left_unfinished_is_removed_by_the_next(
+    at: WorkstationPaths, monkeypatch: pytest.MonkeyPatch
+):
+    paths = Paths.current({"SPACEGRAY_HOME": str(at.folder.parents[1])})
+    at.installed.unlink()
+    at.unfinished.touch()
+    monkeypatch.setattr(create, "build", lambda *_, **__: None)
+    monkeypatch.setattr(create, "destroy_chip", lambda *_: True)
+    made: list[bool] = []
+    monkeypatch.setattr(create, "_create", lambda *_: made.append(create.remains(at)))
+    assert create.create(
+        paths, "pro", Spec(), mirror="http://m", password_hash="", progress=Silent()
+    )
+    assert made == [False]

@@ -61,6 +61,7 @@ class Fake:
         self.now: state.State = "off"
         self.done: list[str] = []
         self.shown = dict(SHOWN)
+        self.refuses = False
         monkeypatch.setattr(security, "ChipClient", self._client)
         monkeypatch.setattr(control, "ask", self._ask)
         monkeypatch.setattr(facts, "show", lambda _: self.shown)
@@ -94,6 +95,8 @@ class Fake:
 
     def _ask(self, _: Any, request: dict[str, Any], **__: Any) -> tuple[dict[str, Any], list[int]]:
         self.done.append(f"do {request['words']}")
+        if self.refuses:
+            raise SpacegrayError("asking recovery", "it does not answer", "see `logs`")
         return {"ok": True, "answer": ""}, []
 
 
@@ -108,21 +111,39 @@ def set_(fake: Fake, change: Change, *words: str) -> dict[str, Any]:
 
 def test_a_change_goes_through_recovery_and_its_owner(fake: Fake):
     change = Change(policy="medium", other_systems="allow", firmware_password="new")
-    assert set_(fake, change, "wrong", "right", "secret")["policy"] == "full"
+    assert set_(fake, change, "secret", "wrong", "right")["policy"] == "full"
     assert fake.done == [
         "start recovery",
         "unlock recovery wrong",
         "unlock recovery right",
-        "do set policy=medium other_systems=allow",
         "firmware password secret",
+        "do set policy=medium other_systems=allow",
         "stop",
     ]
+
+
+def test_a_new_firmware_password_that_cannot_be_had_changes_and_starts_nothing(fake: Fake):
+    with pytest.raises(IndexError):
+        set_(fake, Change(policy="medium", firmware_password="new"))
+    assert fake.done == []
+
+
+def test_what_was_changed_before_it_failed_is_said(fake: Fake):
+    fake.refuses = True
+    with pytest.raises(SpacegrayError, match=r"answer \(the firmware password was"):
+        set_(fake, Change(policy="medium", firmware_password="new"), "secret", "right")
+    assert "firmware password secret" in fake.done
+    with pytest.raises(SpacegrayError, match="it does not answer; "):
+        set_(fake, Change(policy="medium"), "right")
 
 
 def test_a_recovery_that_runs_is_used_and_goes_on(fake: Fake):
     fake.now = "recovery"
     set_(fake, Change(firmware_password="none"), "right")
-    assert fake.done == ["unlock recovery right", "do firmware-password"]
+    assert fake.done == ["unlock recovery right"], "there is none to be taken away"
+    fake.shown["firmware_password"] = True
+    set_(fake, Change(firmware_password="none"), "right")
+    assert fake.done[1:] == ["unlock recovery right", "do firmware-password"]
 
 
 def test_a_machine_that_is_on_is_refused(fake: Fake):
@@ -140,6 +161,17 @@ def test_nothing_to_change_and_nobody_to_prove_start_nothing(fake: Fake):
     with pytest.raises(SpacegrayError, match="it has no password"):
         set_(fake, Change(policy="none"))
     assert fake.done == []
+
+
+def test_what_will_be_asked_for_is_known_before(fake: Fake):
+    workstation = cast(Workstation, fake)
+    assert security.needs(workstation) == [], "nothing is known: it is seen later"
+    known.note(fake.at, {**SHOWN, "seal": "passphrase", "firmware_password": True})
+    assert security.needs(workstation) == ["passphrase", "password", "firmware_password"]
+    fake.now = "recovery"
+    assert security.needs(workstation) == ["password"]
+    fake.now = "running"
+    assert security.needs(workstation) == []
 
 
 def test_an_owner_who_gives_up_leaves_it_off_and_unchanged(fake: Fake):

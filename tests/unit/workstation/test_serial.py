@@ -5,12 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacegray.links import TARGETS, Target, chain
-from spacegray.workstation.serial import LINE_LIMIT_BYTES, SerialWatch, sighting
+from spacegray.workstation.serial import LINE_LIMIT_BYTES, SerialWatch, Sighting
 
 DENIED = (
     b'\x1b[2J\x1b[01;01HBdsDxe: failed to load Boot0001 "Spacegray" from '
     b"PciRoot(0x0)/Pci(0x3,0x0)/HD(1,GPT): Access Denied"
 )
+
+
+def sighting(line: bytes, target: Target = "main") -> Sighting | None:
+    """What the first line of a start says."""
+    found = SerialWatch(target).feed(line + b"\r\n")
+    return found[0] if found else None
 
 
 def test_the_firmwares_refusal_is_seen_through_its_escape_codes():
@@ -79,6 +85,27 @@ def test_a_loaders_own_refusal_counts_until_a_kernel_speaks(words: bytes):
     (seen,) = watch.feed(STARTED + b"[    0.0] Linux version 6.12\r\n" + words + b"\r\n")
     assert seen.status == "ok"
     assert SerialWatch("main").feed(words + b"\r\n") == []
+
+
+@pytest.mark.parametrize("target", ["main", "recovery"])
+@pytest.mark.parametrize("sign", [b"spacegray: link kernel ok 6.12", b"[    0.0] Linux version 6"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        DENIED,
+        b"BdsDxe: No bootable option or device was found.",
+        b'BdsDxe: loading Boot0001 "UiApp" from Fv(7CB8BDC9)/FvFile(462CAA21)',
+    ],
+)
+def test_once_the_kernel_spoke_nobody_speaks_for_the_firmware(
+    target: Target, sign: bytes, words: bytes
+):
+    watch = SerialWatch(target)
+    (seen,) = watch.feed(words + b"\r\n")
+    assert seen.status == "failed", "the control"
+    watch = SerialWatch(target)
+    watch.feed(sign + b"\r\n")
+    assert watch.feed(words + b"\r\n") == []
 
 
 def test_recovery_speaks_of_its_kernel_and_of_nothing_else():

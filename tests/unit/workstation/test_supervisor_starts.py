@@ -216,7 +216,7 @@ def test_a_refused_kernel_is_looked_at_and_told(line: Line, monkeypatch: pytest.
     assert (link["link"], link["detail"]) == ("kernel", outcome.reason)
 
 
-def wish(line: Line, monkeypatch: pytest.MonkeyPatch, act: Callable[..., None]) -> None:
+def wish(line: Line, monkeypatch: pytest.MonkeyPatch, act: Callable[..., object]) -> None:
     """Recovery wants the system reinstalled, which is `act` here."""
     monkeypatch.setattr(update, "reinstall_with", act)
     wanted = Outcome("reinstall", "recovery asked to have the system reinstalled")
@@ -224,19 +224,24 @@ def wish(line: Line, monkeypatch: pytest.MonkeyPatch, act: Callable[..., None]) 
     assert line.targets == ["recovery", "main"]
 
 
+@pytest.mark.parametrize(
+    ("same", "says"),
+    [(True, "the system was reinstalled"), (False, "a newer system is in place; trying it")],
+)
 def test_recovery_has_the_system_reinstalled_with_the_chip_at_hand(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+    line: Line, monkeypatch: pytest.MonkeyPatch, same: bool, says: str
 ):
     done: list[Any] = []
 
-    def act(paths: Paths, at: Any, spec: Spec, mailbox: Any, progress: Any) -> None:
+    def act(paths: Paths, at: Any, spec: Spec, mailbox: Any, progress: Any) -> bool:
         progress.note("writing it")
         done.append((paths, at, mailbox))
+        return same
 
     wish(line, monkeypatch, act)
     assert done == [(line.paths, line.at, line.chip)]
     assert "writing it" in line.notes
-    assert "the system was reinstalled" in line.notes
+    assert says in line.notes
 
 
 def test_a_stop_while_it_is_reinstalled_is_heard(line: Line, monkeypatch: pytest.MonkeyPatch):

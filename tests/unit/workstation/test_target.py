@@ -3,11 +3,16 @@
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from spacegray.chip.client import ChipClient
 from spacegray.errors import UsageError
 from spacegray.sockets import connect_unix
+from spacegray.workstation import create, target
+from spacegray.workstation.api import Workstation
 from spacegray.workstation.target import PATH_LIMIT_BYTES, listening
 
 
@@ -68,3 +73,26 @@ def test_a_folder_that_is_not_there_or_not_ours_is_named(tmp_path: Path):
         tmp_path.chmod(0o500)
         assert "may not make files" in refusal(tmp_path / "socket")
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("was_anothers", "table", "other"),
+    [
+        (False, "none", False),
+        (False, "ours", False),
+        (False, "another's", True),
+        (True, "none", True),
+        (True, "ours", False),
+    ],
+)
+def test_whose_disk_it_is_afterwards(
+    monkeypatch: pytest.MonkeyPatch, was_anothers: bool, table: str, other: bool
+):
+    """One of ours whose table was wiped stays ours: it can be repaired, with the data kept."""
+    noted: list[Any] = []
+    monkeypatch.setattr(target, "is_ours", lambda _: table == "ours")
+    monkeypatch.setattr(target, "is_anothers", lambda _: table == "another's")
+    monkeypatch.setattr(create, "note_empty", lambda *_, **words: noted.append(words))
+    at = SimpleNamespace(at=None, installed=SimpleNamespace(other=was_anothers))
+    target._note(cast(Workstation, at), cast(ChipClient, None))
+    assert noted == [{"empty": False, "other": other}]

@@ -69,18 +69,22 @@ class FakeMachine:
 
     def put(self, *words: Any, slot: str, tries: int, lay: str, **_: Any) -> install.System:
         assert self.state == "off"
-        assert (slot, lay) == ("b", "slot")
-        assert tries >= 2
-        self.said.append("install")
+        assert slot == "b"
+        self.said.append(f"{lay}, tried" if tries else lay)
         if self.install_fails:
             raise SpacegrayError("installing", "the authority refused", "see")
         self.shown["slots"]["b"] = entry(self.system)
-        self.shown["trying"] = True
+        self.shown["trying"] = bool(tries)
         return install.System(edition="tiny", root_hash="r", kernel="6", epoch=EPOCH + 1)
 
     def update(self, owner: Owner | None = None) -> update.Outcome:
         return update.update(
             self.paths, cast(Workstation, self), owner, mirror="http://m", progress=Silent()
+        )
+
+    def reinstall(self) -> bool:
+        return update.reinstall(
+            self.paths, cast(Workstation, self), None, mirror="http://m", progress=Silent()
         )
 
 
@@ -112,6 +116,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     monkeypatch.setattr(hold, "any_chip", any_chip)
     monkeypatch.setattr(hold, "needs", lambda _: [])
     monkeypatch.setattr(install, "install", found.put)
+    monkeypatch.setattr(
+        install, "forget", lambda _, slot, size: found.said.append(f"forget {slot}")
+    )
+    monkeypatch.setattr(hold, "held", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(update, "build", lambda *_, **__: found.system)
     monkeypatch.setattr(update, "embedded", lambda _: contextlib.nullcontext())
     frozen = SimpleNamespace(sha256=FIRMWARE, close=lambda: None)
@@ -126,7 +134,7 @@ def test_a_new_system_is_tried_and_kept(machine: FakeMachine, state: str):
     assert (outcome.kind, outcome.before, outcome.epoch) == ("updated", EPOCH, EPOCH + 1)
     assert machine.state == state
     stopped = ["stop"] * (state == "running")
-    assert machine.said == [*stopped, "install", "start", *(["stop"] * (state == "off"))]
+    assert machine.said == [*stopped, "slot, tried", "start", *(["stop"] * (state == "off"))]
     noted = create.installed(machine.at)
     assert noted is not None
     assert (noted.slot, noted.root_hash) == ("b", "r")
@@ -208,3 +216,28 @@ def test_another_systems_disk_is_not_updated(machine: FakeMachine):
     machine.empty = True
     with pytest.raises(SpacegrayError, match="its disk is empty"):
         machine.update()
+
+
+def test_the_same_system_anew_is_in_use_at_once_and_the_damaged_one_forgotten(
+    machine: FakeMachine,
+):
+    machine.shown["slots"]["a"] = entry(machine.system)
+    assert machine.reinstall() is True
+    assert machine.said == ["repair", "forget a"]
+    noted = create.installed(machine.at)
+    assert noted is not None
+    assert (noted.slot, noted.root_hash) == ("b", "r")
+
+
+def test_a_newer_one_that_never_came_up_here_is_tried_beside_the_old(machine: FakeMachine):
+    """It may be one that an update gave up: it must not take the place of one that works."""
+    assert machine.reinstall() is False
+    assert machine.said == ["repair, tried"]
+    noted = create.installed(machine.at)
+    assert noted is not None
+    assert noted.slot == "a"
+
+
+def test_where_no_system_is_in_use_there_is_nothing_to_go_back_to(machine: FakeMachine):
+    machine.shown["slots"] = {"a": None, "b": None}
+    assert machine.reinstall() is True
