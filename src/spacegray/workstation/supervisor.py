@@ -373,7 +373,9 @@ class Supervisor:
         if self._gate is not None and not self._gate.done():
             self._gate.set_result(Outcome("off", "switched off while it was locked"))
         elif self._start is not None:
-            self._journal.change("stopping", "its owner asked for it")
+            # It can be switched off whatever became of the disk that this is written to.
+            with contextlib.suppress(SpacegrayError, OSError):
+                self._journal.change("stopping", "its owner asked for it")
             await self._start.stop(timeout_seconds)
         else:
             self._stop_asked = True

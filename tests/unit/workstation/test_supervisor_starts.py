@@ -1,6 +1,7 @@
 """One start after the other: what comes after a reset, recovery, a trial that failed, a refusal."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from spacegray.machine.accelerator import Accelerator
 from spacegray.paths import Paths
 from spacegray.spec import Spec
 from spacegray.workstation import create, examine, life, supervisor, update
-from spacegray.workstation.start import Outcome
+from spacegray.workstation.start import Outcome, Start
 from spacegray.workstation.supervisor import Supervisor
 from spacegray.workstation.telling import Telling
 
@@ -295,3 +296,18 @@ def test_what_cannot_be_reinstalled_starts_as_it_is(line: Line, monkeypatch: pyt
 
     wish(line, monkeypatch, act)
     assert "building: no mirror; go online" in line.notes
+
+
+def test_it_is_switched_off_where_nothing_can_be_written_down(line: Line):
+    """Its folder is gone, or the disk is full: the machine must not run on for that."""
+    stopped: list[float] = []
+
+    class Started:
+        async def stop(self, timeout_seconds: float) -> None:
+            stopped.append(timeout_seconds)
+
+    line.run(Step(OFF))
+    line.supervisor._start = cast(Start, Started())
+    shutil.rmtree(line.at.folder)
+    asyncio.run(line.supervisor._stop(5.0))
+    assert stopped == [5.0]
